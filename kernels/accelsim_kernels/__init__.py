@@ -1,0 +1,1 @@
+"""Exact integer kernels of the simulator: arrays and numbers in, arrays out."""
