@@ -24,7 +24,9 @@ def _bits(nest: object, *names: str) -> None:
 
 
 def input_extent(out: int, filt: int, stride: int, dilation: int) -> int:
-    """Input rows (or columns) that `out` consecutive outputs span: (out - 1)·stride + (filt - 1)·dilation + 1."""
+    """Input rows (or columns) that `out` consecutive outputs span: (out - 1)·stride + (filt - 1)·dilation +
+    1.
+    """
     return (out - 1) * stride + (filt - 1) * dilation + 1
 
 
@@ -32,11 +34,11 @@ def input_extent(out: int, filt: int, stride: int, dilation: int) -> int:
 class LoopNest:
     """One MAC layer: the field's loop names b k c oy ox fy fx, and the widths of its operands.
 
-    b: batch; k and c: all output and input channels (k//groups and c//groups in each group); oy, ox: output rows
-    and columns; fy, fx: filter rows and columns. A linear layer is b × k × c with everything else 1.
-    iy, ix: input rows and columns without padding; None: exactly what the outputs span.
-    bias_bits: 0 where there is no bias. asymmetric_weights: weights have a zero point, so the sum of each input
-    row (a term that depends on data) is computed too. requantized: False where raw accumulators leave the layer.
+    b: batch; k and c: all output and input channels (k//groups and c//groups in each group); oy, ox: output
+    rows and columns; fy, fx: filter rows and columns. A linear layer is b × k × c with everything else 1. iy,
+    ix: input rows and columns without padding; None: exactly what the outputs span. bias_bits: 0 where there
+    is no bias. asymmetric_weights: weights have a zero point, so the sum of each input row (a term that
+    depends on data) is computed too. requantized: False where raw accumulators leave the layer.
     """
 
     b: int
@@ -118,9 +120,9 @@ class LoopNest:
 class ElementwiseNest:
     """One layer without MACs (add, pool, look-up, concat, pad …), as the vector unit sees it.
 
-    inputs: (elements, bits) of each input tensor; operations_per_output: vector-unit operations (add, multiply,
-    compare, shift or look-up) behind each output element, 0 for pure movement; operation_bits: their width.
-    A layer that neither computes nor moves (reshape) has no nest: pass None.
+    inputs: (elements, bits) of each input tensor; operations_per_output: vector-unit operations (add,
+    multiply, compare, shift or look-up) behind each output element, 0 for pure movement; operation_bits:
+    their width. A layer that neither computes nor moves (reshape) has no nest: pass None.
     """
 
     kind: str
@@ -135,7 +137,8 @@ class ElementwiseNest:
         _bits(self, "output_bits", "operation_bits")
         for elements, bits in self.inputs:
             if elements < 1 or not 1 <= bits <= 64:
-                raise AccelsimError(f"ElementwiseNest {self.kind!r}: input of {elements} elements × {bits} bits")
+                raise AccelsimError(f"ElementwiseNest {self.kind!r}: "
+                                    f"an input of {elements} elements × {bits} bits")
         if self.operations_per_output < 0:
             raise AccelsimError(f"ElementwiseNest {self.kind!r}: negative operations_per_output")
 

@@ -1,0 +1,294 @@
+"""An accelerator as data: array, accumulators, memories, vector unit and technology, each checked on loading.
+
+Specs are frozen: `spec.replace(**{"array.rows": 32})` gives a changed and revalidated copy.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from accelsim.errors import AccelsimError
+from accelsim.specfile import list_data, merged, read_spec_file, validated
+
+Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
+Operand = Literal["weight", "input", "output", "psum"]
+_DATAFLOW_ALIASES = {"ws": "weight_stationary", "os": "output_stationary",
+                     "is": "input_stationary", "rs": "row_stationary"}
+Width = Annotated[int, Field(ge=1, le=32)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AccumulatorLevel(_Model):
+    """One accumulator: it takes `span` products (None: all that are left), then is added to the next level.
+    """
+
+    bits: int = Field(ge=8, le=64)
+    overflow: Literal["wrap", "saturate", "raise"] = "wrap"
+    span: int | None = Field(default=None, ge=1)
+
+
+class AccumulatorSpec(_Model):
+    """How one output is accumulated. In YAML `bits` and `overflow` alone stand for a single level.
+
+    levels: innermost first; the last has no span. order: "serial", "tree:n" (n products are summed exactly,
+    then added once) or "mapping" (the spans of the schedule that is priced).
+    """
+
+    levels: tuple[AccumulatorLevel, ...] = (AccumulatorLevel(bits=32),)
+    order: Annotated[str, Field(pattern=r"^(serial|mapping|tree:[1-9][0-9]*)$")] = "serial"
+    bias: Literal["preload", "after"] = "preload"
+    zero_point: Literal["operand", "folded"] = "operand"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_level(cls, data: Any) -> Any:
+        if isinstance(data, dict) and ("bits" in data or "overflow" in data):
+            if "levels" in data:
+                raise ValueError("give either levels or bits and overflow, not both")
+            rest = {k: v for k, v in data.items() if k not in ("bits", "overflow")}
+            level = {"bits": data.get("bits", 32), "overflow": data.get("overflow", "wrap")}
+            return {**rest, "levels": [level]}
+        return data
+
+    @model_validator(mode="after")
+    def _spans(self) -> Self:
+        if not self.levels:
+            raise ValueError("levels: at least one accumulator is needed")
+        if self.levels[-1].span is not None:
+            raise ValueError("levels: the last (outermost) level takes all products: leave its span out")
+        spans = [level.span for level in self.levels[:-1]]
+        if None in spans:
+            raise ValueError("levels: every level but the last needs a span (products per visit)")
+        if any(outer % inner for inner, outer in pairwise(spans)):
+            raise ValueError("levels: each span must be a multiple of the one inside it")
+        if any(o.bits < i.bits for i, o in pairwise(self.levels)):
+            raise ValueError("levels: an outer accumulator must be at least as wide as the inner one")
+        return self
+
+    @property
+    def bits(self) -> int:
+        """Width of the outermost accumulator: what a partial sum in a buffer takes."""
+        return self.levels[-1].bits
+
+    @property
+    def inner_bits(self) -> int:
+        """Width of the accumulator beside the multiplier."""
+        return self.levels[0].bits
+
+    @property
+    def overflow(self) -> str:
+        return self.levels[-1].overflow
+
+    @property
+    def tree_inputs(self) -> int:
+        """Products that are summed before one accumulation (1: serial)."""
+        return int(self.order.split(":")[1]) if self.order.startswith("tree:") else 1
+
+    def kernel_kwargs(self) -> dict[str, Any]:
+        """Keywords for the kernels' matmul and conv2d: order, bias_at, zero_point_at, levels.
+
+        Raises AccelsimError for order "mapping": its spans come from a schedule, not from the spec alone.
+        """
+        if self.order == "mapping":
+            raise AccelsimError("accumulators.order is 'mapping': ask the priced schedule for its spans")
+        return {"order": self.order, "bias_at": self.bias, "zero_point_at": self.zero_point,
+                "levels": [(level.bits, level.overflow, level.span) for level in self.levels]}
+
+
+class ArraySpec(_Model):
+    """rows × cols processing elements.
+
+    pe, for operands narrower than the element: "sized" (built for the network's widest operands), "fixed"
+    (they are sign-extended), "fused" (more narrow products per cycle), "serial" (cycles in proportion to the
+    bits of serial_operand). weight_bits, activation_bits: the widths the elements are built for.
+    overlap_folds: the next stationary operands are loaded behind the running fold. zero_gating: a zero input
+    stops the multiplier.
+    """
+
+    rows: int = Field(ge=1, le=65536)
+    cols: int = Field(ge=1, le=65536)
+    dataflow: Dataflow = "weight_stationary"
+    pe: Literal["sized", "fixed", "fused", "serial"] = "sized"
+    weight_bits: Width = 8
+    activation_bits: Width = 8
+    serial_operand: Literal["weight", "activation", "both"] = "weight"
+    accumulators: AccumulatorSpec = AccumulatorSpec()
+    overlap_folds: bool = False
+    zero_gating: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _aliases(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("dataflow"), str):
+            name = data["dataflow"].replace("-", "_").replace(" ", "_").lower()
+            return {**data, "dataflow": _DATAFLOW_ALIASES.get(name, name)}
+        return data
+
+    @property
+    def pes(self) -> int:
+        return self.rows * self.cols
+
+
+class MemorySpec(_Model):
+    """One level: DRAM, an SRAM shared by some operands, or a register file in each processing element.
+
+    size_bytes: of one instance, 0 for DRAM. word_bits: what one access moves. bandwidth_bytes_per_cycle:
+    reads and writes together, all banks. packing of narrow elements: "tight" (bits run on across words),
+    "word" (as many whole elements as fit in a word) or "byte" (an element takes 1, 2, 4 or 8 bytes). device:
+    a DRAM kind or SRAM cell of the technology. per_pe: one instance in each processing element.
+    """
+
+    name: str = Field(min_length=1)
+    kind: Literal["dram", "sram", "registers"]
+    operands: tuple[Operand, ...] = ("weight", "input", "output", "psum")
+    size_bytes: int = Field(default=0, ge=0)
+    word_bits: int = Field(default=64, ge=1, le=65536)
+    bandwidth_bytes_per_cycle: float = Field(gt=0)
+    banks: int = Field(default=1, ge=1)
+    double_buffered: bool = True
+    packing: Literal["tight", "word", "byte"] = "word"
+    device: str | None = None
+    burst_bytes: int = Field(default=1, ge=1)
+    per_pe: bool = False
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if self.kind != "dram" and self.size_bytes == 0:
+            raise ValueError(f"memory {self.name!r}: size_bytes is needed")
+        if self.kind == "dram" and self.per_pe:
+            raise ValueError(f"memory {self.name!r}: DRAM cannot be per_pe")
+        if not self.operands:
+            raise ValueError(f"memory {self.name!r}: operands is empty; remove the level instead")
+        return self
+
+
+class VectorSpec(_Model):
+    """The unit that requantizes, adds, pools and sums rows: lanes elements per cycle, lane_bits wide."""
+
+    lanes: int = Field(default=16, ge=1)
+    lane_bits: int = Field(default=32, ge=8, le=64)
+
+
+class Constant(_Model):
+    """A number with its unit, its source and the relative uncertainty of the value (0.2: ± 20 %)."""
+
+    value: float
+    unit: str
+    source: str
+    uncertainty: float = Field(default=0.0, ge=0)
+
+
+class TechnologySpec(_Model):
+    """A process: node, supply, and the named constants of the energy and area laws, each with its source.
+
+    base and scaling: constants are those of another technology, scaled by a published table.
+    """
+
+    name: str
+    node_nm: float = Field(gt=0)
+    voltage_v: float = Field(gt=0)
+    sram_cell: str = "itrs-lstp"
+    base: str | None = None
+    scaling: Literal["stillmaker", "tpuv4i", "none"] = "none"
+    constants: dict[str, Constant] = {}
+    sources: tuple[str, ...] = ()
+
+    def constant(self, name: str) -> Constant:
+        if name not in self.constants:
+            raise AccelsimError(f"technology {self.name!r} has no constant {name!r}; "
+                                f"known: {sorted(self.constants)}")
+        return self.constants[name]
+
+
+class AcceleratorSpec(_Model):
+    """A whole accelerator. memories: outermost (DRAM) first; every operand must be held by an on-chip level.
+    """
+
+    name: str
+    description: str = ""
+    technology: TechnologySpec
+    clock_hz: float = Field(gt=0)
+    array: ArraySpec
+    memories: tuple[MemorySpec, ...]
+    vector: VectorSpec = VectorSpec()
+    sources: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_technology(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("technology"), str):
+            return {**data, "technology": load_technology(data["technology"])}
+        return data
+
+    @model_validator(mode="after")
+    def _hierarchy(self) -> Self:
+        names = [memory.name for memory in self.memories]
+        if len(set(names)) != len(names):
+            raise ValueError(f"memories: names must differ, got {names}")
+        if [i for i, m in enumerate(self.memories) if m.kind == "dram"] != [0]:
+            raise ValueError("memories: the first level, and only it, must have kind dram")
+        for operand in ("weight", "input", "output"):
+            holders = [m.name for m in self.memories if m.kind == "sram" and operand in m.operands]
+            if len(holders) != 1:
+                raise ValueError(f"memories: operand {operand!r} needs exactly one sram level, has {holders}")
+        if sum(m.kind == "sram" and "psum" in m.operands for m in self.memories) > 1:
+            raise ValueError("memories: operand 'psum' can be in one sram level only")
+        if any(m.kind == "registers" and not m.per_pe for m in self.memories):
+            raise ValueError("memories: kind registers is a register file in each element: set per_pe: true")
+        return self
+
+    @property
+    def dram(self) -> MemorySpec:
+        return self.memories[0]
+
+    def buffer_of(self, operand: str) -> MemorySpec:
+        """The sram level that holds an operand; partial sums fall back to the level of the outputs."""
+        for memory in self.memories:
+            if memory.kind == "sram" and operand in memory.operands:
+                return memory
+        return self.buffer_of("output")
+
+    def replace(self, **changes: Any) -> AcceleratorSpec:
+        """A copy with dotted fields changed and everything checked again.
+
+        Example: spec.replace(**{"array.rows": 32, "memories.buffer.size_bytes": 65536}). An element of a list
+        is named by its `name` or its index. Raises AccelsimError that names the field.
+        """
+        data = self.model_dump(exclude_unset=True)
+        for path, value in changes.items():
+            data = merged(data, path.split("."), value, f"spec {self.name!r}, field {path}")
+        return validated(AcceleratorSpec, data, f"spec {self.name!r}")
+
+    def sized_for(self, weight_bits: int, activation_bits: int) -> AcceleratorSpec:
+        """Itself, with "sized" elements rebuilt for these widths (the network's widest operands)."""
+        if self.array.pe != "sized":
+            return self
+        return self.replace(**{"array.weight_bits": weight_bits, "array.activation_bits": activation_bits})
+
+
+def load_technology(name_or_path: str | Path | TechnologySpec) -> TechnologySpec:
+    """A technology by name (data/technology), by path of a YAML file, or itself."""
+    if isinstance(name_or_path, TechnologySpec):
+        return name_or_path
+    data, where, lines = read_spec_file(name_or_path, "technology")
+    return validated(TechnologySpec, data, where, lines)
+
+
+def load_spec(name_or_path: str | Path | AcceleratorSpec) -> AcceleratorSpec:
+    """A spec by preset name, by path of a YAML file, or itself. AccelsimError names file, field and line."""
+    if isinstance(name_or_path, AcceleratorSpec):
+        return name_or_path
+    data, where, lines = read_spec_file(name_or_path, "accelerators")
+    return validated(AcceleratorSpec, data, where, lines)
+
+
+def list_presets() -> list[str]:
+    """Names of the accelerators that come with the package."""
+    return list_data("accelerators")
