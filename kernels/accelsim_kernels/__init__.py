@@ -1,1 +1,29 @@
-"""Exact integer kernels of the simulator: arrays and numbers in, arrays out."""
+"""Exact integer kernels of the simulator: arrays and numbers in, arrays out.
+
+Names load on first use: listing them, or the schemes, needs no Numba. `accelsim_kernels.reference` holds
+the same names in Python integers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+#: public name -> module that holds it
+_HOMES = {
+    "SCHEMES": "names",
+    "requantize": "requantization",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,7 @@
+"""Every Numba flag in one place."""
+
+from __future__ import annotations
+
+import numba
+
+njit = numba.njit(nogil=True)
