@@ -71,7 +71,13 @@ class Bound:
         return accumulator_range(self.name, self.values)
 
     def check(self, acc: np.ndarray) -> None:
-        """ValueError naming the first accumulator outside the scheme's domain."""
+        """ValueError naming the first accumulator outside the scheme's domain, or a wrong dtype or shape."""
+        if acc.dtype.kind not in "iu":
+            raise ValueError(f"accumulators must be integers, got {acc.dtype}")
+        if self.channels is not None and (acc.ndim == 0 or acc.shape[-1] != self.channels):
+            raise ValueError(
+                f"{self.name}: parameters for {self.channels} channels, accumulators of shape {acc.shape}"
+            )
         low, high = self.accumulator_range()
         info = np.iinfo(acc.dtype)
         if acc.size == 0 or (info.min >= low.max() and info.max <= high.min()):

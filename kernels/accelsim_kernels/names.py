@@ -145,3 +145,36 @@ def scheme(name: str) -> Scheme:
         return SCHEMES[name]
     except KeyError:
         raise ValueError(f"unknown requantization scheme {name!r}; known: {', '.join(SCHEMES)}") from None
+
+
+#: operator -> arithmetic -> the keywords that this form of the operator takes beside the common ones (E1 …)
+ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
+    # real number to code: how x / scale is formed and rounded, and where the zero point enters
+    "quantize": {
+        "half-away": (),  # round(x / scale) + zero_point, ties away from zero: TFLite
+        "half-even": (),  # rne(x / scale) + zero_point: ONNX
+        "half-up": (),  # floor(x / scale + 1/2) + zero_point: power-of-two hardware
+        "reciprocal": (),  # rne(x * float32(1 / scale)) + zero_point: FBGEMM
+        "zero-point-first": (),  # rne(x / scale + zero_point): XNNPACK, QONNX
+    },
+    # "rescale": both operands brought to a common grid by `scheme`, added, the sum rescaled (TFLite, TOSA)
+    "add": {
+        "rescale": (
+            "scheme", "left_shift",
+            "a_multiplier", "a_shift", "b_multiplier", "b_shift", "multiplier", "shift",
+        ),
+        "float32": ("a_scale", "b_scale", "scale"),  # ONNX Runtime QLinearAdd
+        "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),  # exact sum, one rounding shift
+    },
+    "average_pool2d": {
+        "raw-codes": (),  # sum of codes / count, ties away from code 0: TFLite, CMSIS-NN
+        "reciprocal": (),  # sum of (code - zero_point) times TOSA's reciprocal_scale(count), ties up
+        "float32": ("input_scale", "scale"),  # dequantize, float32 sum / count, quantize: ONNX Runtime
+        "exact": ("shift", "rounding"),  # exact sum * 2**shift / count, rounded once as named
+    },
+    # sum over height and width, then one requantization that contains 1 / count
+    "mean": {
+        "requantize": ("requantize",),  # any scheme: parameters from the scale input / (output * count)
+        "exact": ("shift", "rounding"),
+    },
+})

@@ -1,0 +1,115 @@
+"""Numeric profiles: which arithmetic each operator uses in a named runtime and version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from accelsim_kernels.names import ARITHMETIC, SCHEMES
+
+from accelsim.errors import AccelsimError
+from accelsim.requant import PRODUCTS
+
+DEFAULT_PROFILE = "tflm"
+
+
+@dataclass(frozen=True)
+class OperatorNumerics:
+    """How one operator computes.
+
+    scheme: requantization scheme (a name of names.SCHEMES), None where the operator uses none.
+    product: precision of the product of scales (a name of requant.PRODUCTS).
+    arithmetic: the operator's own form (a name of names.ARITHMETIC[operator]), None for matrix operators.
+    options: the scheme's named choices, e.g. {"rounding": "half_even"}.
+    """
+
+    scheme: str | None = None
+    product: str = "float64"
+    arithmetic: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NumericProfile:
+    """A runtime's arithmetic, operator by operator.
+
+    power_of_two: scales must be powers of two. bits: widths that the runtime itself has (operand widths);
+    at others the profile keeps its rounding. source: where the arithmetic is defined.
+    """
+
+    name: str
+    runtime: str
+    version: str
+    source: str
+    bits: tuple[int, ...]
+    operators: Mapping[str, OperatorNumerics]
+    power_of_two: bool = False
+    notes: str = ""
+
+    def operator(self, name: str) -> OperatorNumerics:
+        """The arithmetic of an operator; AccelsimError where the profile does not define it."""
+        try:
+            return self.operators[name]
+        except KeyError:
+            raise AccelsimError(
+                f"profile {self.name!r} does not define operator {name!r}; "
+                f"it defines {', '.join(self.operators)}"
+            ) from None
+
+    def has_width(self, bits: int) -> bool:
+        """Whether the runtime itself has operands of that many bits."""
+        return bits in self.bits
+
+
+def list_profiles() -> list[str]:
+    """Names of all profiles, the default first."""
+    folder = resources.files("accelsim") / "data" / "profiles"
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(names, key=lambda n: n != DEFAULT_PROFILE)
+
+
+@cache
+def load_profile(name: str = DEFAULT_PROFILE) -> NumericProfile:
+    """The profile of that name. AccelsimError lists the known names where there is none."""
+    if name not in list_profiles():
+        raise AccelsimError(f"unknown numeric profile {name!r}; known: {', '.join(list_profiles())}")
+    text = (resources.files("accelsim") / "data" / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_profile(yaml.safe_load(text), f"profile {name}")
+
+
+def parse_profile(data: Any, where: str) -> NumericProfile:
+    """A profile from the mapping of its YAML file. AccelsimError names `where` and the wrong field."""
+    if not isinstance(data, dict):
+        raise AccelsimError(f"{where}: must be a mapping of name, runtime, version, source, bits, operators")
+    required = {"name", "runtime", "version", "source", "bits", "operators"}
+    allowed = required | {"power_of_two", "notes"}
+    if not required <= set(data) <= allowed:
+        wrong = sorted(required - set(data)) or sorted(set(data) - allowed)
+        raise AccelsimError(f"{where}: missing or unknown fields {wrong}; fields are {sorted(allowed)}")
+    operators = {
+        operator: _operator(f"{where}, operator {operator}", operator, fields)
+        for operator, fields in data["operators"].items()
+    }
+    rest = {k: v for k, v in data.items() if k not in ("operators", "bits")}
+    return NumericProfile(**rest, bits=tuple(data["bits"]), operators=MappingProxyType(operators))
+
+
+def _operator(where: str, operator: str, fields: dict[str, Any]) -> OperatorNumerics:
+    unknown = set(fields) - {"scheme", "product", "arithmetic", "options"}
+    if unknown:
+        raise AccelsimError(f"{where}: unknown fields {sorted(unknown)}")
+    numerics = OperatorNumerics(**fields)
+    checks = (
+        ("scheme", numerics.scheme, SCHEMES),
+        ("product", numerics.product, PRODUCTS),
+        ("arithmetic", numerics.arithmetic, ARITHMETIC.get(operator, ())),
+    )
+    for key, value, known in checks:
+        if value is not None and value not in known:
+            raise AccelsimError(f"{where}: {key} {value!r} is not one of {', '.join(known)}")
+    return numerics
