@@ -6,6 +6,10 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
+    "conv2d": "mac_array",
+    "matmul": "mac_array",
+    "pack": "mac_array",
+    "pack_conv2d": "mac_array",
     "requantize": "requantization",
 }
 

@@ -1,0 +1,113 @@
+"""matmul and conv2d: exact integer products in an accumulator whose width, order and overflow are explicit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelsim_kernels import arguments, mac_general
+from accelsim_kernels.arguments import Accumulator, ConvGeometry
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights made ready once: (K, fy, fx, C/groups), a matrix being a 1x1 filter of its own transpose."""
+
+    w: np.ndarray
+    groups: int
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(K, N) of the matrix that was packed."""
+        return self.w.shape[3], self.w.shape[0]
+
+
+def pack(b: np.ndarray) -> Packed:
+    """Weights (K, N) of a matrix product, int8, uint8, int16 or uint16, made ready for any number of calls."""
+    return Packed(arguments.operand("b", b, 2).T[:, None, None, :], 1)
+
+
+def pack_conv2d(w: np.ndarray, *, groups: int = 1) -> Packed:
+    """Weights (K, fy, fx, C/groups) of a convolution made ready for any number of calls."""
+    return Packed(arguments.operand("w", w, 4), groups)
+
+
+def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_point: int = 0,
+           b_zero_point: Any = 0, accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial",
+           bias_at: str = "preload", zero_point_at: str = "operand",
+           levels: Sequence[tuple[int, str, int | None]] | None = None, return_events: bool = False,
+           requantize: Mapping[str, Any] | None = None) -> Any:
+    """bias + (a - a_zero_point) @ (b - b_zero_point) in the accumulator that the keywords describe (A1 to A5).
+
+    a: (M, K), b: (K, N) or pack(b); each int8, uint8, int16 or uint16, any strides. bias: (N,) integers.
+    a_zero_point: a value of a's dtype; b_zero_point: one of b's, or one per column, (N,).
+    accumulator_bits: 1 to 63. overflow: "wrap", "saturate" (every addition clips) or "raise" (OverflowError names
+    the first output that wraps). order: "serial" adds one product a step, "tree:n" sums n exactly, then adds once.
+    bias_at: "preload" starts at the bias, "after" adds it last. zero_point_at: "operand" takes zero points off the
+    operands, "folded" adds their exact correction to the bias. levels: [(bits, overflow, span), ...], innermost
+    first, in place of accumulator_bits and overflow: a level takes `span` products, then is added to the next; the
+    last span is None. requantize: keywords of requantize(), applied to each accumulator.
+    Returns (M, N) int32, int64 above 32 bits, or the narrow output where requantized; with return_events also a bool
+    array: where any prefix of the sum left the range (wrap) or was clipped (saturate), at any level.
+    """
+    a = arguments.operand("a", a, 2)
+    packed = b if isinstance(b, Packed) else pack(b)
+    how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
+    arguments.matmul_shapes(a, packed.matrix_shape)
+    rows, columns = a.shape[0], packed.matrix_shape[1]
+    shape = ConvGeometry(1, rows, 1, a.shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    return _run(a[None, :, None, :], packed, shape, (rows, columns),
+                int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
+                arguments.zero_point("b_zero_point", b_zero_point, packed.w.dtype, columns),
+                arguments.bias(bias, columns), how, return_events, requantize)
+
+
+def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (1, 1),
+           padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)), dilation: tuple[int, int] = (1, 1),
+           groups: int = 1, x_zero_point: int = 0, w_zero_point: Any = 0, bias: Any = None,
+           accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial", bias_at: str = "preload",
+           zero_point_at: str = "operand", levels: Sequence[tuple[int, str, int | None]] | None = None,
+           return_events: bool = False, requantize: Mapping[str, Any] | None = None) -> Any:
+    """The convolution of x (N, H, W, C) with w (K, fy, fx, C/groups) or pack_conv2d(w); result (N, OY, OX, K).
+
+    padding: ((top, bottom), (left, right)), read as a real zero, that is x_zero_point. Products are walked in
+    (fy, fx, c) order. Output channel k belongs to group k // (K/groups); groups == C is depthwise, K/C channels each.
+    x_zero_point: a value of x's dtype; w_zero_point: one of w's, or one per output channel, (K,). bias: (K,).
+    All other keywords, dtypes and results are those of matmul.
+    """
+    x = arguments.operand("x", x, 4)
+    packed = w if isinstance(w, Packed) else pack_conv2d(w, groups=groups)
+    if packed.groups != groups:
+        raise ValueError(f"w was packed for groups={packed.groups}, not groups={groups}")
+    how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
+    shape = arguments.conv_geometry(x.shape, packed.w.shape, stride, padding, dilation, groups)
+    return _run(x, packed, shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
+                int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
+                arguments.zero_point("w_zero_point", w_zero_point, packed.w.dtype, shape.out_channels),
+                arguments.bias(bias, shape.out_channels), how, return_events, requantize)
+
+
+def _run(x: np.ndarray, packed: Packed, shape: ConvGeometry, out_shape: tuple[int, ...], zx: int, zw: np.ndarray,
+         bias: np.ndarray, how: Accumulator, return_events: bool, requantize: Mapping[str, Any] | None) -> Any:
+    requantize = arguments.requantization(requantize)
+    zw = np.broadcast_to(zw, shape.out_channels)
+    image = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
+    result = np.empty(image, how.result_dtype)
+    flags = np.empty(image, np.uint8)
+    for (n, first, end), own, values, marks in mac_general.walk(x, packed.w, shape, zx, zw, bias, how):
+        part = (n, slice(first, end), slice(None), own)
+        result[part] = values.reshape(end - first, shape.out_x, -1)
+        flags[part] = marks.reshape(end - first, shape.out_x, -1)
+    result, flags = result.reshape(out_shape), flags.reshape(out_shape)
+    fatal = flags & 2
+    if fatal.any():
+        index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), out_shape))
+        raise OverflowError(arguments.overflow_message(index, how.levels))
+    if requantize is not None:
+        from accelsim_kernels.requantization import requantize as apply
+
+        result = apply(result, **requantize)
+    return (result, flags.astype(bool)) if return_events else result
