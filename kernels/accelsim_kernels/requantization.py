@@ -6,33 +6,16 @@ kernels/README.md.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
-from . import domain
-from . import fixedpoint as fx
-from ._jit import njit
-from .names import AP_QUANTIZATION
-from .schemes import SCALARS, SHIFTERS
+from accelsim_kernels import domain
+from accelsim_kernels._jit import kernel
+from accelsim_kernels._threads import run
 
 #: schemes whose scalar takes mantissa and exponent of the float32 scale
 _MANTISSA_SCHEMES = ("qnnpack-q31", "qnnpack-precise", "xnnpack-rndnu")
-
-
-class Prepared(NamedTuple):
-    """What a fused kernel needs to requantize while the accumulator is at hand.
-
-    code: compiled function (acc, params, channel) -> output code (int64) for the arrays of `params`.
-    params: tuple of 1-D arrays, one value per channel (thresholds: one row); the last three are zero_point,
-    qmin, qmax. total: True where every int32 accumulator is legal, so that no check is needed.
-    """
-
-    code: object
-    params: tuple
-    dtype: np.dtype
-    total: bool
 
 
 def requantize(acc, scheme: str, *args, zero_point=0, qmin=-128, qmax=127, **params) -> np.ndarray:
@@ -49,41 +32,34 @@ def requantize(acc, scheme: str, *args, zero_point=0, qmin=-128, qmax=127, **par
     bound = domain.bind(scheme, args, zero_point=zero_point, qmin=qmin, qmax=qmax, **params)
     bound.check(acc)
     out = np.empty(acc.shape, bound.output_dtype)
-    if acc.dtype != np.int32:
-        acc = acc.astype(np.int64, copy=False)
-    options = tuple(bound.options.values())
-    if bound.channels is None:
-        one = tuple(v[0] for v in _arrays(bound))
-        _flat_loop(scheme, options)(np.ascontiguousarray(acc).reshape(-1), out.reshape(-1), one)
-    else:
-        rows = np.ascontiguousarray(acc).reshape(-1, bound.channels)
-        params = tuple(_per_channel(v, bound.channels) for v in _arrays(bound))
-        _row_loop(scheme, options, len(params))(rows, out.reshape(rows.shape), params)
+    if acc.size:
+        _apply(acc, bound, out)
     return out
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a fused kernel needs to requantize while the accumulator is at hand.
+
+    scheme, options, first_dtype: what requantize_loops.scalar and its parameters are compiled for.
+    params: six arrays of shape (channels,): the scheme's (zeros where unused; thresholds: (channels, n)),
+    zero_point, qmin, qmax. dtype: of the output. total: every int32 accumulator is legal, no check is needed.
+    """
+
+    scheme: str
+    options: str
+    first_dtype: str
+    params: tuple[np.ndarray, ...]
+    dtype: np.dtype
+    total: bool
 
 
 def prepare(scheme: str, *, channels: int, zero_point=0, qmin=-128, qmax=127, **params) -> Prepared:
     """Bind a scheme for a fused kernel with that many output channels. Raises as requantize()."""
     bound = domain.bind(scheme, zero_point=zero_point, qmin=qmin, qmax=qmax, **params)
     if bound.channels not in (None, channels):
-        raise ValueError(f"{scheme}: {bound.channels} channels of parameters for {channels} output channels")
-    low, high = bound.accumulator_range()
-    arrays = tuple(_per_channel(v, channels) for v in _arrays(bound))
-    return Prepared(
-        channel_code(scheme, tuple(bound.options.values()), len(arrays)),
-        arrays,
-        bound.output_dtype,
-        bool(low.max() <= -(2**31) and high.min() >= 2**31 - 1),
-    )
-
-
-def scalar(scheme: str, **options):
-    """The compiled scalar (acc, *parameters, zero_point, qmin, qmax) -> output code of a scheme.
-
-    options: the scheme's named choices. Parameters are those of kernel_values(), not checked.
-    """
-    bound_options = domain.options_of(scheme, options)
-    return _scalar(scheme, tuple(bound_options.values()))
+        raise ValueError(f"{scheme}: parameters for {bound.channels} channels, {channels} output channels")
+    return _prepared(bound, channels)
 
 
 def kernel_values(bound: domain.Bound) -> tuple[np.ndarray, ...]:
@@ -101,145 +77,28 @@ def kernel_values(bound: domain.Bound) -> tuple[np.ndarray, ...]:
     return mantissa, 24 - exponent
 
 
-@cache
-def _scalar(scheme: str, options: tuple[str, ...]):
-    if scheme == "ap-fixed":
-        return _finished(SHIFTERS[AP_QUANTIZATION[options[0]]], _AP_FINISH[options[1]])
-    if scheme == "shift":
-        return _finished(SHIFTERS[options[0]], _clamped, seeded=options[0] == "stochastic")
-    if scheme == "onnx-reference":
-        return _finished_before(SCALARS[scheme])
-    arity = 2 if scheme in _MANTISSA_SCHEMES else len(domain.look_up(scheme).params)
-    return _finished(SCALARS[scheme], _clamped, arity=arity)
+def _prepared(bound: domain.Bound, channels: int) -> Prepared:
+    unused = (np.zeros(1, np.int64),) * 2
+    arrays = (*(*kernel_values(bound), *unused)[:3], bound.zero_point, bound.qmin, bound.qmax)
+    low, high = bound.accumulator_range()
+    return Prepared(
+        bound.name,
+        ",".join(bound.options.values()),
+        arrays[0].dtype.name,
+        tuple(np.ascontiguousarray(np.broadcast_to(v, (channels, *v.shape[1:]))) for v in arrays),
+        bound.output_dtype,
+        bool(low.max() <= -(2**31) and high.min() >= 2**31 - 1),
+    )
 
 
-def _finished(scale, finish, arity=1, seeded=False):
-    """(acc, *parameters, zero_point, qmin, qmax) -> finish(scale(acc, *parameters), …)."""
-    if seeded or arity == 2:
-
-        @njit
-        def code(acc, a, b, zero_point, qmin, qmax):
-            return finish(scale(acc, a, b), zero_point, qmin, qmax)
-
-    elif arity == 3:
-
-        @njit
-        def code(acc, a, b, c, zero_point, qmin, qmax):
-            return finish(scale(acc, a, b, c), zero_point, qmin, qmax)
-
-    else:
-
-        @njit
-        def code(acc, a, zero_point, qmin, qmax):
-            return finish(scale(acc, a), zero_point, qmin, qmax)
-
-    return code
-
-
-def _finished_before(scale):
-    @njit
-    def code(acc, a, zero_point, qmin, qmax):
-        return fx.clamp(scale(acc, a, zero_point), qmin, qmax)
-
-    return code
-
-
-@njit
-def _clamped(value, zero_point, qmin, qmax):
-    return fx.clamp(value + zero_point, qmin, qmax)
-
-
-@njit
-def _ap_wrap(value, zero_point, qmin, qmax):
-    return ((value - qmin) & (qmax - qmin)) + qmin
-
-
-@njit
-def _ap_sat(value, zero_point, qmin, qmax):
-    return fx.clamp(value, qmin, qmax)
-
-
-@njit
-def _ap_sat_sym(value, zero_point, qmin, qmax):
-    return fx.clamp(value, max(qmin, -qmax), qmax)
-
-
-@njit
-def _ap_sat_zero(value, zero_point, qmin, qmax):
-    return value if qmin <= value <= qmax else np.int64(0)
-
-
-@njit
-def _ap_wrap_sm(value, zero_point, qmin, qmax):
-    kept = ((value - qmin) & (qmax - qmin)) + qmin
-    # the lowest dropped bit becomes the sign: where it differs from the kept one, every kept bit is inverted
-    dropped = ((value - qmin) & (qmax - qmin + 1)) != 0
-    return ~kept if dropped else kept
-
-
-_AP_FINISH = {
-    "AP_WRAP": _ap_wrap,
-    "AP_SAT": _ap_sat,
-    "AP_SAT_SYM": _ap_sat_sym,
-    "AP_SAT_ZERO": _ap_sat_zero,
-    "AP_WRAP_SM": _ap_wrap_sm,
-}
-
-
-@cache
-def channel_code(scheme: str, options: tuple[str, ...], arrays: int):
-    """Compiled (acc, params, channel) -> output code; params: that many arrays (see Prepared)."""
-    code = _scalar(scheme, options)
-    if arrays == 4:
-
-        @njit
-        def at(acc, p, c):
-            return code(acc, p[0][c], p[1][c], p[2][c], p[3][c])
-
-    elif arrays == 5:
-
-        @njit
-        def at(acc, p, c):
-            return code(acc, p[0][c], p[1][c], p[2][c], p[3][c], p[4][c])
-
-    else:
-
-        @njit
-        def at(acc, p, c):
-            return code(acc, p[0][c], p[1][c], p[2][c], p[3][c], p[4][c], p[5][c])
-
-    return at
-
-
-@cache
-def _flat_loop(scheme: str, options: tuple[str, ...]):
-    code = _scalar(scheme, options)
-
-    @njit
-    def loop(acc, out, one):
-        for i in range(acc.size):
-            out[i] = code(acc[i], *one)
-
-    return loop
-
-
-@cache
-def _row_loop(scheme: str, options: tuple[str, ...], arrays: int):
-    code = channel_code(scheme, options, arrays)
-
-    @njit
-    def loop(acc, out, params):
-        for i in range(acc.shape[0]):
-            for c in range(acc.shape[1]):
-                out[i, c] = code(acc[i, c], params, c)
-
-    return loop
-
-
-def _arrays(bound: domain.Bound) -> tuple[np.ndarray, ...]:
-    return (*kernel_values(bound), bound.zero_point, bound.qmin, bound.qmax)
-
-
-def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(values, (channels, *values.shape[1:])))
-
+def _apply(acc: np.ndarray, bound: domain.Bound, out: np.ndarray) -> None:
+    channels = bound.channels or 1
+    ready = _prepared(bound, channels)
+    acc = np.ascontiguousarray(acc, np.int32 if acc.dtype == np.int32 else np.int64)
+    width = ready.params[0].shape[-1]
+    addresses = [a.ctypes.data for a in (acc, out, *ready.params)]
+    given = np.array([*addresses, acc.size // channels, channels, width], np.int64)
+    loop = "rows" if bound.channels else "flat"
+    types = (ready.options, acc.dtype.name, out.dtype.name, ready.first_dtype)
+    compiled = kernel("requantize_loops", loop, bound.name, *types)
+    run(compiled, lambda workers: (given, [acc, out, ready]), acc.size)
