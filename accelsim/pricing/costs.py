@@ -65,7 +65,8 @@ class LayerCost:
 
     def bytes_at(self, memory: str) -> int:
         """Bytes read from and written to a memory."""
-        return sum(self.bytes_read.get(memory, {}).values()) + sum(self.bytes_written.get(memory, {}).values())
+        sides = (self.bytes_read, self.bytes_written)
+        return sum(sum(side.get(memory, {}).values()) for side in sides)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ class CostReport:
     @property
     def utilization(self) -> float:
         """MACs done over MACs that fit in the total latency at the layers' peak rates."""
-        peak = math.fsum(layer.peak_macs_per_cycle * layer.latency_cycles for layer in self.layers if layer.macs)
+        peak = math.fsum(layer.peak_macs_per_cycle * layer.latency_cycles
+                         for layer in self.layers if layer.macs)
         return self.macs / peak if peak else 0.0
 
     @property
@@ -202,11 +204,11 @@ class CostReport:
             if any(count < 0 for count in counts):
                 raise AccelsimError(f"layer {layer.name!r}: negative count in its cost")
             if any(not math.isfinite(e) or e < 0 for e in layer.energy_pj.values()):
-                raise AccelsimError(f"layer {layer.name!r}: energy is negative or not finite: {layer.energy_pj}")
+                raise AccelsimError(f"layer {layer.name!r}: energy negative or not finite: {layer.energy_pj}")
             if layer.utilization > 1 + 1e-9:
                 raise AccelsimError(f"layer {layer.name!r}: utilization {layer.utilization} is above 1")
             low, high = layer.band_pj
-            if not low <= layer.total_energy_pj * (1 + 1e-9) or not layer.total_energy_pj <= high * (1 + 1e-9):
+            if not low * (1 - 1e-9) <= layer.total_energy_pj <= high * (1 + 1e-9):
                 raise AccelsimError(f"layer {layer.name!r}: energy lies outside its band {layer.band_pj}")
         by_component = math.fsum(self.energy_pj.values())
         if not math.isclose(by_component, self.total_energy_pj, rel_tol=1e-9, abs_tol=1e-9):

@@ -1,0 +1,1 @@
+"""Loop nest × array → counts of cycles and accesses, in closed form."""

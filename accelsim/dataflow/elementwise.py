@@ -1,0 +1,47 @@
+"""What a layer without MACs moves and computes: through the buffers and the vector unit, once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from accelsim.dataflow.machine import Machine
+from accelsim.shapes import ElementwiseNest
+
+
+@dataclass(frozen=True)
+class ElementwisePlan:
+    """reads, writes: {memory: {operand: elements}}; bits: of an element of each operand."""
+
+    reads: dict[str, dict[str, int]]
+    writes: dict[str, dict[str, int]]
+    bits: dict[str, int]
+    operations: int
+    vector_cycles: int
+    latency_cycles: int
+
+
+def elementwise_plan(nest: ElementwiseNest, machine: Machine) -> ElementwisePlan:
+    """Each input comes from DRAM into its buffer and from there to the vector unit; outputs go the way back.
+
+    Transfers and work overlap where the buffers are double buffered, else they add up.
+    """
+    names = [f"input{i}" if i else "input" for i in range(len(nest.inputs))]
+    bits = {**dict(zip(names, (b for _, b in nest.inputs), strict=True)), "output": nest.output_bits}
+    reads: dict[str, dict[str, int]] = {level.name: {} for level in machine.levels}
+    writes: dict[str, dict[str, int]] = {level.name: {} for level in machine.levels}
+    buffer_in, buffer_out = machine.level_of("input").name, machine.level_of("output").name
+    for name, (elements, _) in zip(names, nest.inputs, strict=True):
+        reads[machine.dram.name][name] = writes[buffer_in][name] = reads[buffer_in][name] = elements
+    for side, level in ((writes, buffer_out), (reads, buffer_out), (writes, machine.dram.name)):
+        side[level]["output"] = nest.output_elements
+    operations = math.ceil(nest.operations)
+    vector_cycles = -(-operations // int(machine.vector_lanes))
+    times = [vector_cycles]
+    for level in machine.levels:
+        moved = sum(elements * float(level.stored_bits(bits[operand]))
+                    for side in (reads, writes) for operand, elements in side[level.name].items())
+        times.append(math.ceil(moved / float(level.bits_per_cycle)))
+    buffered = all(level.double_buffered for level in machine.levels[1:] if level.kind == "sram")
+    latency = max(times) if buffered else max(times[0], *times[2:]) + times[1]
+    return ElementwisePlan(reads, writes, bits, operations, vector_cycles, latency)
