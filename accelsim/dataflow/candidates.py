@@ -1,4 +1,4 @@
-"""Tile sizes worth trying for each layer, and a first choice among them: least DRAM traffic, then least time."""
+"""Tile sizes worth trying for each layer, and a the best among them."""
 
 from __future__ import annotations
 

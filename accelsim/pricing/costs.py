@@ -28,6 +28,7 @@ class LayerCost:
     """One layer, once through the accelerator.
 
     energy_pj: by component: "mac" (multiplier, operand registers and an adder as wide as the product),
+    "idle" (clocks of elements that do not multiply),
     "accumulator" (what wider accumulators and their registers add), each memory by its name, "wires",
     "vector" (elementwise work), "requantize", "row_sums", "leakage".
     bytes_read, bytes_written: {memory: {operand: bytes}}, as stored there (packed).

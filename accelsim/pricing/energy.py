@@ -100,6 +100,14 @@ def vector_terms(work: dict[str, Ints], spec: AcceleratorSpec) -> list[Term]:
             *adding_terms("row_sums", work["row_sums"], spec.array.accumulators.bits, spec, registers=2)]
 
 
+def idle_terms(macs: Ints, peak: Ints, latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
+    """Clocks of elements that do not multiply: fills, drains, stalls, unused rows and columns."""
+    tech = spec.technology
+    busy = macs / peak
+    idle_bits = (latency_cycles - busy) * spec.array.pes * laws.register_bits(spec.array)
+    return [Term("idle", "idle_register_energy", idle_bits * tech.constant("idle_register_energy").value)]
+
+
 def leakage_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
     """Leakage of the whole chip while the layer runs."""
     pj_per_cycle_per_mw = 1e9 / spec.clock_hz
@@ -110,8 +118,9 @@ def leakage_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
 def schedule_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> list[Term]:
     """Every term of MAC layers."""
     p = plan.problems
-    lanes, _ = machine.lanes_and_steps(p)
-    return [*mac_terms(p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec),
+    lanes, steps = machine.lanes_and_steps(p)
+    return [*idle_terms(p.macs, spec.array.pes * lanes / steps, plan.latency_cycles, spec),
+            *mac_terms(p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec),
             *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine, spec),
             *vector_terms(plan.vector_operations, spec), *leakage_terms(plan.latency_cycles, spec)]
 

@@ -90,6 +90,11 @@ def element(array: ArraySpec, technology: TechnologySpec, weight_bits: Number, a
                    steps * extra_adder, steps * extra_register, bricks)
 
 
+def register_bits(array: ArraySpec) -> int:
+    """Clocked bits of one element: operands and accumulator."""
+    return array.weight_bits + array.activation_bits + array.accumulators.inner_bits
+
+
 def element_area_um2(array: ArraySpec, technology: TechnologySpec) -> Mapping[str, float]:
     """Area of one element, "mac" and "accumulator" apart; a serial element has the hardware of one bit."""
     return _hardware(array, technology, "area")

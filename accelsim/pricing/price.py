@@ -36,24 +36,32 @@ def sized_spec(layers: Layers, spec: AcceleratorSpec | str | Path) -> Accelerato
     return spec
 
 
-def default_tiles(layers: Layers, spec: AcceleratorSpec) -> Tiles:
-    """Tiles of each MAC layer with the least DRAM traffic, then the least time. `accelsim.mapping` searches more."""
+def best_tiles(layers: Layers, spec: AcceleratorSpec, objective: str = "energy") -> Tiles:
+    """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC layer.
+
+    Ties go to the less of energy and latency. Among the candidates of `accelsim.dataflow.candidates`.
+    """
     chosen = [(name, nest) for name, _, nest in layers if isinstance(nest, LoopNest)]
     unique = list(dict.fromkeys(nest for _, nest in chosen))
     machine = machine_of(spec)
     names = [next(name for name, nest in chosen if nest == one) for one in unique]
     plan, index = all_candidates(problems_of(unique), machine, names)
-    dram = sum(plan.reads[machine.dram.name].values()) + sum(plan.writes[machine.dram.name].values())
-    best = best_rows(index, plan.fits, dram, plan.latency_cycles)
+    total, latency = energy.total_of(energy.schedule_terms(plan, machine, spec)), plan.latency_cycles
+    keys = {"energy": (total, latency), "latency": (latency, total), "edp": (total * latency, total)}
+    if objective not in keys:
+        raise AccelsimError(f"unknown objective {objective!r}; known: {', '.join(keys)}")
+    best = best_rows(index, plan.fits, *keys[objective])
     position = {nest: i for i, nest in enumerate(unique)}
     return plan.tiles.take(best[[position[nest] for _, nest in chosen]])
 
 
-def price(layers: Layers, spec: AcceleratorSpec | str | Path, *, tiles: Tiles | None = None) -> CostReport:
+def price(layers: Layers, spec: AcceleratorSpec | str | Path, *, tiles: Tiles | None = None,
+          objective: str = "energy") -> CostReport:
     """Cost of one inference of the batch in the nests.
 
     layers: (name, operator kind, nest) in the order of execution; nest None: neither computes nor moves. spec: a
-    spec, a preset's name or a YAML path. tiles: one row per MAC layer, in order; None: `default_tiles`.
+    spec, a preset's name or a YAML path. tiles: one row per MAC layer, in order; None: `best_tiles`
+    for the objective.
     Raises AccelsimError that names the layer whose operands do not fit the elements or whose tiles do not fit
     the buffers.
     """
@@ -62,7 +70,7 @@ def price(layers: Layers, spec: AcceleratorSpec | str | Path, *, tiles: Tiles | 
     nests = [nest for _, _, nest in layers if isinstance(nest, LoopNest)]
     costs: dict[int, LayerCost] = {}
     if nests:
-        plan = schedules(problems_of(nests), default_tiles(layers, spec) if tiles is None else tiles, machine)
+        plan = schedules(problems_of(nests), best_tiles(layers, spec, objective) if tiles is None else tiles, machine)
         rows = [i for i, (_, _, nest) in enumerate(layers) if isinstance(nest, LoopNest)]
         for row, place in enumerate(rows):
             if not plan.fits[row]:
