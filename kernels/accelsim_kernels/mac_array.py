@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import arguments, mac_general
-from accelsim_kernels.arguments import Accumulator, ConvGeometry
+from accelsim_kernels import arguments
+from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.mac_pack import Packed, pack, pack_conv2d
+from accelsim_kernels.mac_route import run
 
-
-@dataclass(frozen=True)
-class Packed:
-    """Weights made ready once: (K, fy, fx, C/groups), a matrix being a 1x1 filter of its own transpose."""
-
-    w: np.ndarray
-    groups: int
-
-    @property
-    def matrix_shape(self) -> tuple[int, int]:
-        """(K, N) of the matrix that was packed."""
-        return self.w.shape[3], self.w.shape[0]
-
-
-def pack(b: np.ndarray) -> Packed:
-    """Weights (K, N) of a matrix product, int8, uint8, int16 or uint16, made ready for any number of calls."""
-    return Packed(arguments.operand("b", b, 2).T[:, None, None, :], 1)
-
-
-def pack_conv2d(w: np.ndarray, *, groups: int = 1) -> Packed:
-    """Weights (K, fy, fx, C/groups) of a convolution made ready for any number of calls."""
-    return Packed(arguments.operand("w", w, 4), groups)
+__all__ = ["Packed", "conv2d", "matmul", "pack", "pack_conv2d"]
 
 
 def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_point: int = 0,
@@ -59,7 +39,7 @@ def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_po
     arguments.matmul_shapes(a, packed.matrix_shape)
     rows, columns = a.shape[0], packed.matrix_shape[1]
     shape = ConvGeometry(1, rows, 1, a.shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-    return _run(a[None, :, None, :], packed, shape, (rows, columns),
+    return run(a[None, :, None, :], packed, shape, (rows, columns),
                 int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
                 arguments.zero_point("b_zero_point", b_zero_point, packed.w.dtype, columns),
                 arguments.bias(bias, columns), how, return_events, requantize)
@@ -84,30 +64,7 @@ def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (
         raise ValueError(f"w was packed for groups={packed.groups}, not groups={groups}")
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
     shape = arguments.conv_geometry(x.shape, packed.w.shape, stride, padding, dilation, groups)
-    return _run(x, packed, shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
+    return run(x, packed, shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
                 int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
                 arguments.zero_point("w_zero_point", w_zero_point, packed.w.dtype, shape.out_channels),
                 arguments.bias(bias, shape.out_channels), how, return_events, requantize)
-
-
-def _run(x: np.ndarray, packed: Packed, shape: ConvGeometry, out_shape: tuple[int, ...], zx: int, zw: np.ndarray,
-         bias: np.ndarray, how: Accumulator, return_events: bool, requantize: Mapping[str, Any] | None) -> Any:
-    requantize = arguments.requantization(requantize)
-    zw = np.broadcast_to(zw, shape.out_channels)
-    image = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
-    result = np.empty(image, how.result_dtype)
-    flags = np.empty(image, np.uint8)
-    for (n, first, end), own, values, marks in mac_general.walk(x, packed.w, shape, zx, zw, bias, how):
-        part = (n, slice(first, end), slice(None), own)
-        result[part] = values.reshape(end - first, shape.out_x, -1)
-        flags[part] = marks.reshape(end - first, shape.out_x, -1)
-    result, flags = result.reshape(out_shape), flags.reshape(out_shape)
-    fatal = flags & 2
-    if fatal.any():
-        index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), out_shape))
-        raise OverflowError(arguments.overflow_message(index, how.levels))
-    if requantize is not None:
-        from accelsim_kernels.requantization import requantize as apply
-
-        result = apply(result, **requantize)
-    return (result, flags.astype(bool)) if return_events else result

@@ -1,0 +1,48 @@
+"""Proofs that no accumulator can leave its range, from the weights and the range of the activations' dtype.
+
+Every prefix of a sum, in any order, lies between the start plus all negative products and the start plus all positive
+ones (A6). Where both ends fit every level, nothing wraps or clips and the exact product is the answer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accelsim_kernels.arguments import Accumulator
+
+
+def products(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, folded: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The most negative (<= 0) and most positive (>= 0) product of each weight; w: (K, depth), int64 results."""
+    info = np.iinfo(x_dtype)
+    taken = w.astype(np.int64) - (0 if folded else zw[:, None])
+    ends = taken * (info.min - (0 if folded else zx)), taken * (info.max - (0 if folded else zx))
+    return np.minimum(np.minimum(*ends), 0), np.maximum(np.maximum(*ends), 0)
+
+
+def reach(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator,
+          ) -> list[tuple[int, int]]:
+    """Lowest and highest value that each level can be asked to hold, over all channels and activations."""
+    folded = how.zero_point_at == "folded"
+    depth = w.shape[1]
+    low, high = products(w, x_dtype, zx, zw, folded)
+    start_low = start_high = bias
+    if folded:
+        info = np.iinfo(x_dtype)
+        fixed = bias - zx * w.sum(axis=1, dtype=np.int64) + depth * zx * zw
+        row = -zw * depth * info.min, -zw * depth * info.max
+        start_low, start_high = fixed + np.minimum(*row), fixed + np.maximum(*row)
+    ends = []
+    for level in how.levels[:-1]:
+        starts = np.arange(0, depth, level.span)
+        ends.append((int(np.add.reduceat(low, starts, axis=1).min(initial=0)) if depth else 0,
+                     int(np.add.reduceat(high, starts, axis=1).max(initial=0)) if depth else 0))
+    # the start may come first or last, and with both signs of it every prefix lies in between
+    ends.append((int((low.sum(axis=1) + np.minimum(start_low, 0)).min(initial=0)),
+                 int((high.sum(axis=1) + np.maximum(start_high, 0)).max(initial=0))))
+    return ends
+
+
+def nothing_overflows(how: Accumulator, ends: list[tuple[int, int]]) -> bool:
+    """Whether every level holds all that it can be asked to hold."""
+    return all(level.minimum <= low and high <= level.maximum
+               for level, (low, high) in zip(how.levels, ends, strict=True))

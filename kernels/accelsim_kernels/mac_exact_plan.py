@@ -1,0 +1,170 @@
+"""How an exact product is cut into jobs, and the arguments that its compiled kernel reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from accelsim_kernels._jit import kernel
+from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.mac_pack import Packed, panels
+from accelsim_kernels.simd import Engine
+
+#: bytes of input that a band copies, and outputs that it makes: it should stay in the second-level cache
+STRIP_BYTES = 1 << 17
+BAND_OUTPUTS = 1 << 10
+#: products below which a job is not split further
+JOB_PRODUCTS = 1 << 21
+
+
+class Arg(IntEnum):
+    """Positions in the kernel's int64 arguments. Strides and offsets are in bytes, addresses absolute."""
+
+    counter, jobs = 0, 1
+    x, x_image, x_row, x_column, x_channel, x_bytes, x_signed = 2, 3, 4, 5, 6, 7, 8
+    in_y, in_x, pad_top, pad_left, stride_y, stride_x, dilation_y, fy = 9, 10, 11, 12, 13, 14, 15, 16
+    out_y, out_x, out_channels, groups, group_channels, group_outputs, group_vectors = 17, 18, 19, 20, 21, 22, 23
+    copies, item_bytes, padded_x, fill, mask, lanes = 24, 25, 26, 27, 28, 29
+    bands, band_rows, panel_sets, panels_per_set, panels, panel_table = 30, 31, 32, 33, 34, 35
+    depth_offsets, steps, weights, group_bytes, initial = 36, 37, 38, 39, 40
+    row_factor, ones, zeros, wrap_bits = 41, 42, 43, 44
+    out, out_item_bytes, tiles, tallest, epilogue, epilogue_arguments = 45, 46, 47, 48, 49, 50
+    scratch, scratch_bytes, offsets_at, sums_at, tile_at = 51, 52, 53, 54, 55
+
+
+@dataclass
+class Plan:
+    """Arguments of one exact product, all but x, out, counter and scratch; `held` keeps what they point to alive."""
+
+    arguments: np.ndarray
+    jobs: int
+    scratch_bytes: int
+    held: list[object] = field(default_factory=list)
+
+
+def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...], packed: Packed, engine: Engine,
+              zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, out_dtype: np.dtype,
+              epilogue: tuple[int, np.ndarray] | None, workers: int) -> Plan:
+    """Choose bands and panels for `workers` threads, load the tiles, and write the arguments down.
+
+    zw: (K,). epilogue: address of a mac_epilogue kernel and its parameters, or None for int32 sums.
+    """
+    layout = packed.layout(engine, shape.dilation[1])
+    copies = _needs_copy(shape, x_dtype, x_strides, engine)
+    padded_x = shape.in_x + sum(shape.padding[1])
+    pitch = padded_x * shape.group_channels * engine.item_bytes if copies else x_strides[1]
+    pixel = shape.group_channels * engine.item_bytes if copies else x_strides[2]
+    offsets = _depth_offsets(shape, layout.run_steps, layout.runs_x, pitch, pixel, engine)
+    bands, band_rows, sets, per_set = _cut(shape, layout, pitch if copies else 0, workers)
+
+    ax = zx - (-128 if x_dtype == np.int8 and engine.item_bytes == 1 else 32768 if x_dtype == np.uint16 else 0)
+    aw = zw - layout.offset
+    initial = bias - ax * layout.sums + shape.depth * ax * aw
+    spread = np.zeros((shape.groups, layout.vectors * engine.lanes), np.int32)
+    spread[:, :layout.group_outputs] = _low32(initial).reshape(shape.groups, -1)
+    factor = _low32(aw) if np.any(aw) else None
+
+    most = band_rows * shape.out_x
+    tiles, tallest = _tiles(engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x},
+                            factor is not None)
+    table = np.array(panels(layout.vectors, engine.widest), np.int64)
+    height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
+    strip = height * pitch + 64 if copies else 0
+    places = np.cumsum([_round(strip), _round(8 * most), _round(4 * most), 8 * engine.widest * engine.lanes * 4 + 64])
+    a = np.zeros(len(Arg), np.int64)
+    held: list[object] = [offsets, spread, factor, tiles, tallest, table, layout, packed]
+
+    def put(**values: object) -> None:
+        for name, value in values.items():
+            a[Arg[name]] = value.ctypes.data if isinstance(value, np.ndarray) else 0 if value is None else int(value)
+
+    put(jobs=shape.batch * bands * shape.groups * sets)
+    put(x_image=x_strides[0], x_row=x_strides[1], x_column=x_strides[2], x_channel=x_strides[3],
+        x_bytes=x_dtype.itemsize, x_signed=x_dtype.kind == "i")
+    put(in_y=shape.in_y, in_x=shape.in_x, pad_top=shape.padding[0][0], pad_left=shape.padding[1][0],
+        stride_y=shape.stride[0], stride_x=shape.stride[1], dilation_y=shape.dilation[0], fy=shape.fy)
+    put(out_y=shape.out_y, out_x=shape.out_x, out_channels=shape.out_channels, groups=shape.groups,
+        group_channels=shape.group_channels, group_outputs=layout.group_outputs, group_vectors=layout.vectors)
+    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=_raw(zx, x_dtype), lanes=engine.lanes,
+        mask=_mask(x_dtype, engine))
+    put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table),
+        panel_table=table)
+    put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes,
+        initial=spread)
+    put(row_factor=factor, ones=layout.ones, zeros=layout.zeros, wrap_bits=wrap_bits, out_item_bytes=out_dtype.itemsize)
+    put(tiles=tiles, tallest=tallest, scratch_bytes=places[-1], offsets_at=places[0], sums_at=places[1],
+        tile_at=places[2])
+    if epilogue is not None:
+        put(epilogue=epilogue[0], epilogue_arguments=epilogue[1])
+        held.append(epilogue[1])
+    return Plan(a, int(a[Arg.jobs]), int(places[-1]), held)
+
+
+def _needs_copy(shape: ConvGeometry, dtype: np.dtype, strides: tuple[int, ...], engine: Engine) -> bool:
+    """Whether tiles cannot read x itself: padding, other widths, scattered channels, or steps that leave a window."""
+    return bool(sum(map(sum, shape.padding)) or dtype.itemsize != engine.item_bytes
+                or strides[3] != dtype.itemsize or shape.group_channels % engine.unit)
+
+
+def _depth_offsets(shape: ConvGeometry, run_steps: int, runs_x: int, pitch: int, pixel: int,
+                   engine: Engine) -> np.ndarray:
+    """Byte offset of each step from an output's first input byte: rows of taps, then taps, then channels."""
+    y = np.arange(shape.fy)[:, None, None] * shape.dilation[0] * pitch
+    x = np.arange(runs_x)[None, :, None] * shape.dilation[1] * pixel
+    return np.ascontiguousarray((y + x + np.arange(run_steps) * 4).reshape(-1), dtype=np.int64)
+
+
+def _cut(shape: ConvGeometry, layout: object, pitch: int, workers: int) -> tuple[int, int, int, int]:
+    """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then enough for everyone."""
+    by_size = max(1, BAND_OUTPUTS // shape.out_x)
+    if pitch:
+        by_size = min(by_size, max(1, (STRIP_BYTES // pitch - (shape.fy - 1) * shape.dilation[0]) // shape.stride[0]))
+    bands = -(-shape.out_y // min(by_size, shape.out_y))
+    sets = 1
+    products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
+    wanted = min(4 * workers, products // JOB_PRODUCTS) if workers > 1 else 1
+    if shape.batch * bands * shape.groups < wanted:
+        more = -(-wanted // (shape.batch * shape.groups))
+        if shape.out_y * shape.out_x >= 16 * more:
+            bands = max(bands, min(more, shape.out_y))
+        sets = min(len(layout.panels), -(-wanted // (shape.batch * shape.groups * bands)))
+    band_rows = -(-shape.out_y // bands)
+    bands = -(-shape.out_y // band_rows)
+    per_set = -(-len(layout.panels) // sets)
+    return bands, band_rows, -(-len(layout.panels) // per_set), per_set
+
+
+def _tiles(engine: Engine, layout: object, outputs: set[int], sums: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses of the tiles that bands of those sizes need, by (width - 1) * 8 + height - 1; tallest by width - 1."""
+    addresses, tallest = np.zeros(64, np.int64), np.zeros(8, np.int64)
+    widths = {vectors for _, vectors in layout.panels} | ({1} if sums else set())
+    for vectors in widths:
+        tallest[vectors - 1] = engine.rows[vectors]
+        for count in outputs:
+            blocks = -(-count // engine.rows[vectors])
+            for height in {count // blocks, -(-count // blocks)}:
+                tile = kernel("simd_tile", "tile", engine.name, height, vectors)
+                addresses[(vectors - 1) * 8 + height - 1] = tile.address
+    return addresses, tallest
+
+
+def _low32(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.int64).astype(np.uint32).view(np.int32)
+
+
+def _raw(value: int, dtype: np.dtype) -> int:
+    """The bits of a padding value as the kernel stores them: the low 16, signed."""
+    return int(np.array(value).astype(np.int16))
+
+
+def _mask(dtype: np.dtype, engine: Engine) -> int:
+    """What turns raw activations into the engine's: 128 added to int8 bytes, 32768 taken off uint16 words."""
+    if engine.item_bytes == 1:
+        return 0x80808080 if dtype == np.int8 else 0
+    return 0x80008000 if dtype == np.uint16 else 0
+
+
+def _round(size: int) -> int:
+    return (size + 63) // 64 * 64

@@ -1,0 +1,114 @@
+"""Weights in the order in which the tiles read them, made once and kept."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from accelsim_kernels import arguments
+from accelsim_kernels.simd import Engine
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Weights of one engine: (group, panel, step, lane, unit), minus `offset`; zeros fill steps and lanes.
+
+    A step is four bytes of consecutive activations. Each tap is a run of steps; where the channels do not fill steps
+    and taps lie side by side, a whole filter row is one run (runs_x = 1). sums: stored weights of each output channel.
+    """
+
+    data: np.ndarray
+    offset: int
+    sums: np.ndarray
+    steps: int
+    run_steps: int
+    runs_x: int
+    group_outputs: int
+    vectors: int
+    group_bytes: int
+    panels: list[tuple[int, int]]
+    ones: np.ndarray
+    zeros: np.ndarray
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights made ready once: (K, fy, fx, C/groups), a matrix being a 1x1 filter of its own transpose.
+
+    The array must not change afterwards.
+    """
+
+    w: np.ndarray
+    groups: int
+    plans: dict = field(default_factory=dict, repr=False, compare=False)
+    _layouts: dict = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(K, N) of the matrix that was packed."""
+        return self.w.shape[3], self.w.shape[0]
+
+    def layout(self, engine: Engine, dilation_x: int) -> Layout:
+        """The weights as that engine reads them."""
+        _, _, fx, channels = self.w.shape
+        adjacent = channels % engine.unit != 0 and (dilation_x == 1 or fx == 1)
+        key = (engine.name, adjacent)
+        with self._lock:
+            if key not in self._layouts:
+                self._layouts[key] = _lay_out(self.w, self.groups, engine, adjacent)
+            return self._layouts[key]
+
+
+def pack(b: np.ndarray) -> Packed:
+    """Weights (K, N) of a matrix product, int8, uint8, int16 or uint16, made ready for any number of calls."""
+    return Packed(_frozen(arguments.operand("b", b, 2).T[:, None, None, :]), 1)
+
+
+def pack_conv2d(w: np.ndarray, *, groups: int = 1) -> Packed:
+    """Weights (K, fy, fx, C/groups) of a convolution made ready for any number of calls."""
+    return Packed(_frozen(arguments.operand("w", w, 4)), groups)
+
+
+def _frozen(w: np.ndarray) -> np.ndarray:
+    """A copy of our own: what is laid out later is what was packed."""
+    w = w.copy()
+    w.flags.writeable = False
+    return w
+
+
+def panels(vectors: int, widest: int) -> list[tuple[int, int]]:
+    """(first vector, vectors) of each panel of columns: as few and as even as can be."""
+    count = -(-vectors // widest)
+    sizes = [vectors // count + (i < vectors % count) for i in range(count)] if count else []
+    return [(sum(sizes[:i]), size) for i, size in enumerate(sizes)]
+
+
+def _lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool) -> Layout:
+    outputs, fy, fx, channels = w.shape
+    offset = {"uint8": 128 if engine.item_bytes == 1 else 0, "uint16": 32768}.get(w.dtype.name, 0)
+    kind = np.int8 if engine.item_bytes == 1 else np.int16
+    runs_x, run = (1, fx * channels) if adjacent else (fx, channels)
+    run_steps = -(-run // engine.unit)
+    steps, per_group = fy * runs_x * run_steps, outputs // groups
+    vectors = -(-per_group // engine.lanes)
+    parts = panels(vectors, engine.widest)
+
+    def arranged(values: np.ndarray) -> np.ndarray:
+        """(n, fy, fx, channels) -> (n, steps, unit)."""
+        padded = np.zeros((len(values), fy * runs_x, run_steps * engine.unit), kind)
+        padded[:, :, :run] = values.reshape(len(values), fy * runs_x, run)
+        return padded.reshape(len(values), steps, engine.unit)
+
+    spread = np.zeros((groups, vectors * engine.lanes, steps, engine.unit), kind)
+    spread[:, :per_group] = arranged(w.astype(np.int32) - offset).reshape(groups, per_group, steps, engine.unit)
+    by_vector = spread.reshape(groups, vectors, engine.lanes, steps, engine.unit)
+    pieces = [by_vector[:, first:first + count].transpose(0, 3, 1, 2, 4).reshape(groups, -1) for first, count in parts]
+    data = np.concatenate(pieces, axis=1) if pieces else np.zeros((groups, 0), kind)
+    ones = np.repeat(arranged(np.ones((1, fy, fx, channels), kind))[0][:, None], engine.lanes, axis=1)
+    sums = w.reshape(outputs, -1).sum(axis=1, dtype=np.int64) - offset * fy * fx * channels
+    return Layout(np.ascontiguousarray(data), offset, sums, steps, run_steps, runs_x, per_group, vectors,
+                  data.strides[0] if groups else 0, parts, np.ascontiguousarray(ones),
+                  np.zeros(engine.lanes, np.int32))

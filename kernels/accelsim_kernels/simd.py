@@ -1,0 +1,70 @@
+"""Instruction sets: which ones this machine has, which one is used, and how each multiplies narrow integers.
+
+`ACCELSIM_ISA` (one of ISAS) overrides the choice at run time. Every instruction set gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from types import MappingProxyType
+
+#: best first; "portable" is plain LLVM vectors without a named instruction
+ISAS = ("avx512vnni", "avx2", "portable")
+_NEEDS = {"avx512vnni": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), "avx2": ("avx2",), "portable": ()}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An exact dot product: each of `lanes` int32 sums takes `unit` products of `item_bytes`-wide operands a step.
+
+    Bytes are activations 0..255 times weights -128..127; words are int16 times int16. Sums are modulo 2**32.
+    rows: the tallest register tile for each width in vectors, measured.
+    """
+
+    name: str
+    lanes: int
+    unit: int
+    item_bytes: int
+    rows: MappingProxyType[int, int]
+
+    @property
+    def widest(self) -> int:
+        return max(self.rows)
+
+
+_ZMM_ROWS = MappingProxyType({1: 8, 2: 8, 3: 8, 4: 6})
+_YMM_ROWS = MappingProxyType({1: 6, 2: 5, 3: 3})
+ENGINES = MappingProxyType({
+    "vpdpbusd512": Engine("vpdpbusd512", 16, 4, 1, _ZMM_ROWS),
+    "vpdpwssd512": Engine("vpdpwssd512", 16, 2, 2, _ZMM_ROWS),
+    "pmaddwd256": Engine("pmaddwd256", 8, 2, 2, _YMM_ROWS),
+    "portable": Engine("portable", 8, 2, 2, _YMM_ROWS),
+})
+_BYTES = {"avx512vnni": "vpdpbusd512"}
+_WORDS = {"avx512vnni": "vpdpwssd512", "avx2": "pmaddwd256", "portable": "portable"}
+
+
+@functools.cache
+def available() -> tuple[str, ...]:
+    """The instruction sets of this machine, best first."""
+    import llvmlite.binding as llvm
+
+    has = llvm.get_host_cpu_features()
+    return tuple(isa for isa in ISAS if all(has.get(feature, False) for feature in _NEEDS[isa]))
+
+
+def current() -> str:
+    """The instruction set in use: ACCELSIM_ISA if set, else the best of this machine."""
+    chosen = os.environ.get("ACCELSIM_ISA")
+    if not chosen:
+        return available()[0]
+    if chosen not in available():
+        raise ValueError(f"ACCELSIM_ISA={chosen!r}: this machine has {', '.join(available())}")
+    return chosen
+
+
+def engine(isa: str, narrow: bool) -> Engine:
+    """The engine of an instruction set; narrow: both operands have 8 bits."""
+    return ENGINES[_BYTES[isa] if narrow and isa in _BYTES else _WORDS[isa]]
