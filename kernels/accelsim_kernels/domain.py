@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .names import Scheme
+from .names import ARITHMETIC, Scheme
 from .names import scheme as look_up
 
 _I32 = 2**31
@@ -58,13 +58,8 @@ class Bound:
 
     @property
     def output_dtype(self) -> np.dtype:
-        """The narrowest of int8, uint8, int16, uint16, int32, int64 that holds [qmin, qmax]."""
-        low, high = int(self.qmin.min()), int(self.qmax.max())
-        for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64):
-            info = np.iinfo(dtype)
-            if info.min <= low and high <= info.max:
-                return np.dtype(dtype)
-        raise ValueError(f"[qmin, qmax] = [{low}, {high}] fits no 64-bit integer")
+        """The narrowest integer type that holds [qmin, qmax] of every channel."""
+        return narrowest_dtype(int(self.qmin.min()), int(self.qmax.max()))
 
     def accumulator_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest legal accumulator, int64, shape (1,) or (channels,)."""
@@ -137,6 +132,35 @@ def bind(name: str, args: tuple = (), *, zero_point=0, qmin=-128, qmax=127, **pa
     if len(lengths) > 1:
         raise ValueError(f"{name}: per-channel parameters of different lengths {sorted(lengths)}")
     return Bound(name, scheme, values, options, *limits, channels=lengths.pop() if lengths else None)
+
+
+def narrowest_dtype(low: int, high: int) -> np.dtype:
+    """The first of int8, uint8, int16, uint16, int32, int64 that holds [low, high]."""
+    if low > high:
+        raise ValueError(f"qmin {low} is above qmax {high}")
+    for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64):
+        info = np.iinfo(dtype)
+        if info.min <= low and high <= info.max:
+            return np.dtype(dtype)
+    raise ValueError(f"[{low}, {high}] fits no 64-bit integer")
+
+
+def arithmetic_of(operator: str, name: str, given: dict) -> None:
+    """ValueError unless `name` is an arithmetic of the operator and `given` has exactly its keywords."""
+    forms = ARITHMETIC[operator]
+    if name not in forms:
+        raise ValueError(f"{operator}: unknown arithmetic {name!r}; known: {', '.join(forms)}")
+    if set(given) != set(forms[name]):
+        wanted = ", ".join(forms[name]) or "no further parameters"
+        raise ValueError(f"{operator} with arithmetic {name!r} takes {wanted}; got {list(given)}")
+
+
+def codes(name: str, array) -> np.ndarray:
+    """An array of integer codes; ValueError naming it where it is of another kind."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "iu" or array.dtype == np.uint64:
+        raise ValueError(f"{name} must be integer codes, got {array.dtype}")
+    return array
 
 
 def options_of(name: str, given: dict[str, str]) -> dict[str, str]:

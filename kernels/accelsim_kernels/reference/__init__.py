@@ -6,11 +6,22 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
+    "add": "elementwise",
+    "average_pool2d": "pooling",
+    "clamp": "elementwise",
+    "concat": "elementwise",
     "conv2d": "mac_array",
+    "dequantize": "elementwise",
+    "lut": "elementwise",
     "matmul": "mac_array",
+    "max_pool2d": "pooling",
+    "mean": "pooling",
     "pack": "mac_array",
     "pack_conv2d": "mac_array",
+    "pad": "elementwise",
+    "quantize": "elementwise",
     "requantize": "requantization",
+    "rescale": "elementwise",
 }
 
 __all__ = sorted(_HOMES)
