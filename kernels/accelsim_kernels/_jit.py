@@ -88,12 +88,13 @@ class Kernel:
             return _load(self.name, self._build)
 
     @functools.cached_property
-    def _call(self) -> Callable:
+    def call(self) -> Callable:
+        """The kernel as a function of the arguments' address, worker and workers."""
         return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(self.address)
 
     def __call__(self, arguments: np.ndarray, worker: int = 0, workers: int = 1) -> None:
         """Run as worker `worker` of `workers` on an int64 array of arguments, without the interpreter lock."""
-        self._call(arguments.ctypes.data, worker, workers)
+        self.call(address(arguments), worker, workers)
 
     def _build(self) -> str:
         built = getattr(importlib.import_module(f"accelsim_kernels.{self.module}"), self.factory)(*self.parameters)
@@ -104,6 +105,21 @@ class Kernel:
 def kernel(module: str, factory: str, *parameters: Any) -> Kernel:
     """The one Kernel of that name in this process."""
     return Kernel(module, factory, *parameters)
+
+
+def _address_of() -> Callable[[np.ndarray], int]:
+    """The quickest way to an array's data that this interpreter allows: a microsecond less per array."""
+    read = ctypes.c_int64.from_address
+    probe = np.zeros(3, np.int64)[1:]
+    header = 2 * ctypes.sizeof(ctypes.c_void_p)  # the data pointer is the first field after Python's object header
+    if sys.implementation.name == "cpython" and object.__basicsize__ == header and ctypes.sizeof(
+            ctypes.c_void_p) == 8 and read(id(probe) + header).value == probe.ctypes.data:
+        return lambda array: read(id(array) + header).value
+    return lambda array: array.ctypes.data
+
+
+#: where an array's first item lies
+address = _address_of()
 
 
 def _numba_ir(function: Callable) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from accelsim_kernels import arguments
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_pack import Packed, pack, pack_conv2d
-from accelsim_kernels.mac_route import run
+from accelsim_kernels.mac_route import Route, frozen, setting
 
 __all__ = ["Packed", "conv2d", "matmul", "pack", "pack_conv2d"]
 
@@ -33,16 +33,26 @@ def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_po
     Returns (M, N) int32, int64 above 32 bits, or the narrow output where requantized; with return_events also a bool
     array: where any prefix of the sum left the range (wrap) or was clipped (saturate), at any level.
     """
+    if isinstance(b, Packed):
+        key = (_described(a), a_zero_point, frozen(b_zero_point), frozen(bias), accumulator_bits, overflow, order,
+               bias_at, zero_point_at, frozen(levels), return_events, frozen(requantize), setting())
+        route = b.plans.get(key)
+        if route is not None:
+            return route(a)
+    else:
+        b, key = pack(b), None
     a = arguments.operand("a", a, 2)
-    packed = b if isinstance(b, Packed) else pack(b)
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
-    arguments.matmul_shapes(a, packed.matrix_shape)
-    rows, columns = a.shape[0], packed.matrix_shape[1]
+    arguments.matmul_shapes(a, b.matrix_shape)
+    rows, columns = a.shape[0], b.matrix_shape[1]
     shape = ConvGeometry(1, rows, 1, a.shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-    return run(a[None, :, None, :], packed, shape, (rows, columns),
-                int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
-                arguments.zero_point("b_zero_point", b_zero_point, packed.w.dtype, columns),
-                arguments.bias(bias, columns), how, return_events, requantize)
+    strides = (0, a.strides[0], 0, a.strides[1])
+    route = Route(shape, (rows, columns), a.dtype, strides, b,
+                  int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
+                  arguments.zero_point("b_zero_point", b_zero_point, b.w.dtype, columns),
+                  arguments.bias(bias, columns), how, return_events, arguments.requantization(requantize))
+    b.keep_plan(key, route)
+    return route(a)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (1, 1),
@@ -58,13 +68,28 @@ def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (
     x_zero_point: a value of x's dtype; w_zero_point: one of w's, or one per output channel, (K,). bias: (K,).
     All other keywords, dtypes and results are those of matmul.
     """
+    if isinstance(w, Packed):
+        key = (_described(x), stride, padding, dilation, groups, x_zero_point, frozen(w_zero_point), frozen(bias),
+               accumulator_bits, overflow, order, bias_at, zero_point_at, frozen(levels), return_events,
+               frozen(requantize), setting())
+        route = w.plans.get(key)
+        if route is not None:
+            return route(x)
+    else:
+        w, key = pack_conv2d(w, groups=groups), None
     x = arguments.operand("x", x, 4)
-    packed = w if isinstance(w, Packed) else pack_conv2d(w, groups=groups)
-    if packed.groups != groups:
-        raise ValueError(f"w was packed for groups={packed.groups}, not groups={groups}")
+    if w.groups != groups:
+        raise ValueError(f"w was packed for groups={w.groups}, not groups={groups}")
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
-    shape = arguments.conv_geometry(x.shape, packed.w.shape, stride, padding, dilation, groups)
-    return run(x, packed, shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
-                int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
-                arguments.zero_point("w_zero_point", w_zero_point, packed.w.dtype, shape.out_channels),
-                arguments.bias(bias, shape.out_channels), how, return_events, requantize)
+    shape = arguments.conv_geometry(x.shape, w.w.shape, stride, padding, dilation, groups)
+    route = Route(shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels), x.dtype, x.strides, w,
+                  int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
+                  arguments.zero_point("w_zero_point", w_zero_point, w.w.dtype, shape.out_channels),
+                  arguments.bias(bias, shape.out_channels), how, return_events, arguments.requantization(requantize))
+    w.keep_plan(key, route)
+    return route(x)
+
+
+def _described(x: Any) -> tuple:
+    """What a prepared route depends on in its input; another type is never equal to one that was kept."""
+    return (x.shape, x.strides, x.dtype) if type(x) is np.ndarray else (object(),)

@@ -8,40 +8,47 @@ from typing import Any
 import numpy as np
 
 from accelsim_kernels import _threads, simd
-from accelsim_kernels._jit import kernel
+from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_exact_plan import Arg, Plan, make_plan
 from accelsim_kernels.mac_pack import Packed
 
 
+_X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
+_COUNT = len(Arg)
+
+
 class Exact:
     """An exact product for one shape, layout of x and set of parameters, run on any number of inputs."""
 
-    def __init__(self, shape: ConvGeometry, x: np.ndarray, packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray,
-                 wrap_bits: int, isa: str, requantize: Mapping[str, Any] | None, workers: int) -> None:
-        engine = simd.engine(isa, x.dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
-        self.out_dtype, epilogue, self._held = np.dtype(np.int32), None, None
+    def __init__(self, shape: ConvGeometry, out_shape: tuple[int, ...], x_dtype: np.dtype, x_strides: tuple[int, ...],
+                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, isa: str,
+                 requantize: Mapping[str, Any] | None, workers: int) -> None:
+        engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
+        self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
+        epilogue = None
         if requantize is not None:
             self.out_dtype, epilogue, self._held = _epilogue(requantize, shape.out_channels)
-        self.out_shape = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
-        self.empty = 0 in self.out_shape
-        self.workers = workers
+        self.empty = 0 in out_shape
+        if self.empty:
+            return
+        self.plan: Plan = make_plan(shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits,
+                                    self.out_dtype, epilogue, workers)
         self.kernel = kernel("mac_exact_job", "run_jobs")
-        if not self.empty:
-            self.plan: Plan = make_plan(shape, x.dtype, x.strides, packed, engine, zx, zw, bias, wrap_bits,
-                                        self.out_dtype, epilogue, workers)
+        self.workers = min(workers, self.plan.jobs)
+        self._words = _COUNT + 8 + (self.workers * self.plan.scratch_bytes + 64) // 8
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         out = np.empty(self.out_shape, self.out_dtype)
         if self.empty:
             return out
-        workers = min(self.workers, self.plan.jobs)
-        scratch = np.empty(workers * self.plan.scratch_bytes + 64, np.uint8)
-        counter = np.zeros(1, np.int64)
-        given = self.plan.arguments.copy()
-        given[Arg.x], given[Arg.out], given[Arg.counter] = x.ctypes.data, out.ctypes.data, counter.ctypes.data
-        given[Arg.scratch] = scratch.ctypes.data
-        _threads.run_workers(self.kernel, given, workers)
+        given = np.empty(self._words, np.int64)
+        given[:_COUNT] = self.plan.arguments
+        at = address(given)
+        given[_X], given[_OUT] = address(x), address(out)
+        given[_COUNTER], given[_SCRATCH] = at + 8 * _COUNT, at + 8 * _COUNT + 64
+        given[_COUNT] = 0
+        _threads.run_workers(self.kernel, at, self.workers)
         return out
 
 

@@ -11,6 +11,9 @@ from accelsim_kernels import arguments
 from accelsim_kernels.simd import Engine
 
 
+_MOST_PLANS = 64
+
+
 @dataclass(frozen=True)
 class Layout:
     """Weights of one engine: (group, panel, step, lane, unit), minus `offset`; zeros fill steps and lanes.
@@ -50,6 +53,13 @@ class Packed:
     def matrix_shape(self) -> tuple[int, int]:
         """(K, N) of the matrix that was packed."""
         return self.w.shape[3], self.w.shape[0]
+
+    def keep_plan(self, key: tuple | None, plan: object) -> None:
+        """Remember what was prepared for a call with that key."""
+        if len(self.plans) >= _MOST_PLANS:
+            self.plans.clear()
+        if key is not None:
+            self.plans[key] = plan
 
     def layout(self, engine: Engine, dilation_x: int) -> Layout:
         """The weights as that engine reads them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,48 +11,42 @@ from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_exact import Exact
 from accelsim_kernels.mac_pack import Packed
 
-_MOST_PLANS = 64
+
+def setting() -> tuple[str, int]:
+    """Instruction set and threads in use: a prepared route holds for these."""
+    return simd.current(), _threads.count()
 
 
-def run(x: np.ndarray, packed: Packed, shape: ConvGeometry, out_shape: tuple[int, ...], zx: int, zw: np.ndarray,
-        bias: np.ndarray, how: Accumulator, return_events: bool, requantize: Mapping[str, Any] | None) -> Any:
-    """The product of x (N, H, W, C) and the packed weights, in `out_shape`."""
-    requantize = arguments.requantization(requantize)
-    key = (shape, x.dtype, x.strides, zx, zw.tobytes(), bias.tobytes(), how, return_events, _frozen(requantize),
-           simd.current(), _threads.count())
-    route = packed.plans.get(key)
-    if route is None:
-        if len(packed.plans) >= _MOST_PLANS:
-            packed.plans.clear()
-        route = packed.plans[key] = _Route(x, packed, shape, zx, zw, bias, how, return_events, requantize)
-    return route(x, out_shape)
-
-
-def _frozen(value: Any) -> Any:
-    """A hashable copy of the keywords of requantize()."""
-    if isinstance(value, dict):
-        return tuple((name, _frozen(item)) for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_frozen, value))
+def frozen(value: Any) -> Any:
+    """A hashable copy of an argument, equal only for equal contents."""
+    if value is None or isinstance(value, (int, str)):
+        return value
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
+        return value.dtype, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return tuple([(name, frozen(item)) for name, item in value.items()])
+    if isinstance(value, (list, tuple)):
+        return tuple([frozen(item) for item in value])
     return value
 
 
-class _Route:
-    """The decision for one shape and set of parameters, with what it prepared."""
+class Route:
+    """How one shape and set of parameters is computed, with what was prepared for it; called with x."""
 
-    def __init__(self, x: np.ndarray, packed: Packed, shape: ConvGeometry, zx: int, zw: np.ndarray, bias: np.ndarray,
-                 how: Accumulator, return_events: bool, requantize: dict[str, Any] | None) -> None:
-        self.packed, self.shape, self.how = packed, shape, how
+    def __init__(self, shape: ConvGeometry, out_shape: tuple[int, ...], x_dtype: np.dtype, x_strides: tuple[int, ...],
+                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator, return_events: bool,
+                 requantize: dict[str, Any] | None) -> None:
+        self.packed, self.shape, self.out_shape, self.how = packed, shape, out_shape, how
         self.zx, self.zw, self.bias = zx, np.ascontiguousarray(np.broadcast_to(zw, shape.out_channels)), bias
         self.return_events, self.requantize = return_events, requantize
         self.exact: Exact | None = None
-        bits = self._exact_bits(x.dtype)
+        bits = self._exact_bits(x_dtype)
         if bits:
-            self.fused = requantize is not None and how.result_dtype == np.int32 and _total(requantize, shape)
-            self.exact = Exact(shape, x, packed, zx, self.zw, bias, bits, simd.current(),
-                               requantize if self.fused else None, _threads.count())
+            fused = requantize is not None and how.result_dtype == np.int32 and _total(requantize, shape)
+            self.exact = Exact(shape, out_shape, x_dtype, x_strides, packed, zx, self.zw, bias, bits,
+                               simd.current(), requantize if fused else None, _threads.count())
+            if fused:
+                self.requantize = None
 
     def _exact_bits(self, dtype: np.dtype) -> int:
         """Bits to which an exact 32-bit sum is wrapped to give the answer; 0 where it would not be the answer."""
@@ -66,24 +59,24 @@ class _Route:
         fits = all(-(1 << 31) <= low and high < 1 << 31 for low, high in ends)
         return 32 if fits and mac_bounds.nothing_overflows(how, ends) else 0
 
-    def __call__(self, x: np.ndarray, out_shape: tuple[int, ...]) -> Any:
+    def __call__(self, x: np.ndarray) -> Any:
         if self.exact is not None:
-            result = self.exact(x).reshape(out_shape)
-            if self.fused:
-                return (result, np.zeros(out_shape, bool)) if self.return_events else result
-            result, events = result.astype(self.how.result_dtype, copy=False), None
+            result, events = self.exact(x), None
+            if result.dtype == np.int32:
+                result = result.astype(self.how.result_dtype, copy=False)
         else:
-            result, events = self._walk(x, out_shape)
+            result, events = self._walk(x)
         if self.requantize is not None:
             from accelsim_kernels.requantization import requantize
 
             result = requantize(result, **self.requantize)
         if not self.return_events:
             return result
-        return result, np.zeros(out_shape, bool) if events is None else events
+        return result, np.zeros(self.out_shape, bool) if events is None else events
 
-    def _walk(self, x: np.ndarray, out_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        shape = self.shape
+    def _walk(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shape, out_shape = self.shape, self.out_shape
+        x = x.reshape(1, x.shape[0], 1, x.shape[1]) if x.ndim == 2 else x
         image = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
         result, flags = np.empty(image, self.how.result_dtype), np.empty(image, np.uint8)
         walked = mac_general.walk(x, self.packed.w, shape, self.zx, self.zw, self.bias, self.how)

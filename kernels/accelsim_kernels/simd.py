@@ -55,8 +55,9 @@ def available() -> tuple[str, ...]:
     return tuple(isa for isa in ISAS if all(has.get(feature, False) for feature in _NEEDS[isa]))
 
 
+@functools.cache
 def current() -> str:
-    """The instruction set in use: ACCELSIM_ISA if set, else the best of this machine."""
+    """The instruction set in use: ACCELSIM_ISA at the first call if set, else the best of this machine."""
     chosen = os.environ.get("ACCELSIM_ISA")
     if not chosen:
         return available()[0]
