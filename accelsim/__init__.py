@@ -1,3 +1,74 @@
-"""accelsim: a bit-accurate fixed-point accelerator simulator with a cost model."""
+"""accelsim: a bit-accurate fixed-point accelerator simulator.
+
+Exact integer outputs of a quantized network, beside the modeled energy, latency, area and data movement of the
+accelerator that would compute them. The names below are the public face; each is imported when it is first used,
+so that `import accelsim` loads neither torch nor Numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "AccelsimError": "accelsim.errors",
+    "QuantParams": "accelsim.quant",
+    "QTensor": "accelsim.quant",
+    "quantize": "accelsim.quant",
+    "dequantize": "accelsim.quant",
+    "choose_params": "accelsim.quant",
+    "Requantizer": "accelsim.requant",
+    "load_profile": "accelsim.profiles",
+    "list_profiles": "accelsim.profiles",
+    "AcceleratorSpec": "accelsim.hardware",
+    "load_spec": "accelsim.hardware",
+    "list_presets": "accelsim.hardware",
+    "IntegerGraph": "accelsim.graph",
+    "load": "accelsim.graph",
+    "QuantConfig": "accelsim.frontend.config",
+    "from_torch": "accelsim.frontend.api",
+    "Run": "accelsim.simulator",
+    "simulate": "accelsim.simulator",
+    "Report": "accelsim.report",
+    "cost": "accelsim.evaluation",
+    "evaluate": "accelsim.evaluation",
+    "sweep": "accelsim.search.grid",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from accelsim.errors import AccelsimError
+    from accelsim.evaluation import cost
+    from accelsim.frontend.api import from_torch
+    from accelsim.frontend.config import QuantConfig
+    from accelsim.graph import IntegerGraph, load
+    from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
+    from accelsim.profiles import list_profiles, load_profile
+    from accelsim.quant import QTensor, QuantParams, choose_params, dequantize, quantize
+    from accelsim.report import Report
+    from accelsim.requant import Requantizer
+    from accelsim.search.grid import sweep
+    from accelsim.simulator import Run, simulate
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'accelsim' has no attribute {name!r}")
+    module = _PUBLIC[name]
+    try:
+        value = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            f"accelsim.{name} needs torch: pip install 'accelsim[torch]'", name="torch"
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_PUBLIC))

@@ -1,0 +1,180 @@
+"""cost(graph, spec) without data, evaluate(graph, data, spec) with it: one Report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accelsim.errors import AccelsimError
+from accelsim.events import RescaleDifferences
+from accelsim.graph import IntegerGraph
+from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.ops.mac import MacOp
+from accelsim.pricing import CostReport, price
+from accelsim.report import Report
+from accelsim.simulator import Run, simulate
+
+Metric = str | Callable[[np.ndarray, np.ndarray], float]
+
+
+def cost(graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16", *, batch: int = 1) -> Report:
+    """Price a network on an accelerator without data: energy, latency, data movement, area.
+
+    batch: samples per inference; energy and latency are those of the whole batch.
+    Processing elements of kind "sized" are built for the network's widest weights and activations.
+    """
+    return _report(graph, price_graph(graph, load_spec(spec), batch))
+
+
+def price_graph(graph: IntegerGraph, spec: AcceleratorSpec, batch: int = 1) -> CostReport:
+    """The CostReport of a graph, checked for conservation."""
+    if batch < 1:
+        raise AccelsimError(f"batch must be at least 1, not {batch}")
+    sized = spec.sized_for(graph.weight_bits, graph.activation_bits)
+    report = price([(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops], sized)
+    report.check()
+    counted = sum(nest.macs for op in graph.mac_ops if (nest := op.loop_nest(graph.tensors, batch)))
+    if counted != report.macs:
+        raise AccelsimError(f"the graph has {counted} MACs, {report.macs} were priced: a defect, please report it")
+    return report
+
+
+def evaluate(
+    graph: IntegerGraph,
+    data: Any,
+    spec: str | Path | AcceleratorSpec = "edge-16x16",
+    *,
+    float_model: Any = None,
+    metric: Metric = "top1",
+    backend: str = "numba",
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Simulate a network on data bit for bit and price one inference.
+
+    data: (inputs, labels); labels may be None where only costs, events and SQNR are wanted.
+    float_model: the torch network it came from: adds float_accuracy and sqnr_db of the outputs.
+    metric: "top1" (fraction of samples whose largest output is the label), or a function
+        (outputs float64 (N, …), labels) → number.
+    progress: called with the number of samples after each batch.
+    """
+    inputs, labels = split(data)
+    run = simulate(graph, inputs, spec, backend=backend, progress=progress)
+    outputs = run.real()
+    accuracy = None if labels is None else score(metric, outputs, labels)
+    float_accuracy = sqnr_db = None
+    if float_model is not None:
+        expected = _float_outputs(float_model, inputs)
+        if expected.shape != outputs.shape:
+            raise AccelsimError(f"float_model computes {expected.shape}, the graph {outputs.shape}")
+        float_accuracy = None if labels is None else score(metric, expected, labels)
+        sqnr_db = signal_to_noise_db(expected, outputs)
+    return _report(
+        graph,
+        price_graph(graph, run.spec),
+        accuracy=accuracy,
+        float_accuracy=float_accuracy,
+        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
+        sqnr_db=sqnr_db,
+        samples=len(outputs),
+        events=run.events,
+        rescale_differences=rescale_differences(graph, inputs, spec),
+    )
+
+
+def signal_to_noise_db(expected: np.ndarray, got: np.ndarray) -> float:
+    """SQNR = 10 log10(sum(expected^2) / sum((expected - got)^2)) in dB; inf where they are equal."""
+    noise = float(np.square(expected - got, dtype=np.float64).sum())
+    signal = float(np.square(expected, dtype=np.float64).sum())
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")
+
+
+def rescale_differences(
+    graph: IntegerGraph, inputs: Any, spec: str | Path | AcceleratorSpec, *, samples: int = 64
+) -> tuple[RescaleDifferences, ...]:
+    """Per MAC layer: how often its scheme differs from one rounding (half away) of the real product.
+
+    Over the first `samples` inputs. The real scale is s_x * s_w / s_y of the graph's own grids.
+    """
+    from accelsim_kernels import requantize
+
+    first = tuple(x[:samples] for x in inputs) if isinstance(inputs, tuple) else inputs[:samples]
+    run: Run = simulate(graph, first, spec, keep="all")
+    found = []
+    for op in graph.mac_ops:
+        if op.requantizer is None:
+            continue
+        scale = _real_scale(graph, op)
+        kwargs = op.requantizer.kwargs()
+        limits = {key: kwargs[key] for key in ("zero_point", "qmin", "qmax")}
+        once = requantize(run.accumulators[op.name], "real-double", scale=scale, **limits)
+        got = run.tensors[op.output]
+        found.append(
+            RescaleDifferences(op.name, op.requantizer.scheme, int(np.count_nonzero(once != got)), got.size)
+        )
+    return tuple(found)
+
+
+def _real_scale(graph: IntegerGraph, op: MacOp) -> Any:
+    x, y = graph.tensors[op.inputs[0]].params, graph.tensors[op.output].params
+    return x.scale * np.asarray(op.weight_params.scale) / y.scale
+
+
+def split(data: Any) -> tuple[Any, np.ndarray | None]:
+    """(inputs, labels) as arrays, checked to have equally many samples."""
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise AccelsimError("data must be (inputs, labels); labels may be None")
+    inputs, labels = data
+    inputs = tuple(map(np.asarray, inputs)) if isinstance(inputs, tuple) else np.asarray(inputs)
+    count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    if count == 0:
+        raise AccelsimError("the data holds no samples")
+    if labels is not None:
+        labels = np.asarray(labels)
+        if len(labels) != count:
+            raise AccelsimError(f"{count} inputs but {len(labels)} labels")
+    return inputs, labels
+
+
+def score(metric: Metric, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The metric of real outputs against labels; "top1" is a fraction."""
+    if callable(metric):
+        return float(metric(outputs, labels))
+    if metric != "top1":
+        raise AccelsimError(f"metric must be 'top1' or a function, not {metric!r}")
+    if outputs.ndim != 2 or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise AccelsimError(
+            f"metric 'top1' needs outputs (N, classes) and integer labels (N,), not {outputs.shape} and "
+            f"{labels.dtype} {labels.shape}; pass a function as metric"
+        )
+    return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def _float_outputs(model: Any, inputs: Any) -> np.ndarray:
+    from accelsim.frontend.reference_model import float_outputs
+
+    return float_outputs(model, inputs)
+
+
+def _report(graph: IntegerGraph, priced: CostReport, **results: Any) -> Report:
+    from accelsim.versions import versions
+
+    bits: dict[str, tuple[int | None, int]] = {}
+    for op in graph.ops:
+        first = graph.tensors[op.inputs[0]]
+        bits[op.name] = (op.weight_params.bits if isinstance(op, MacOp) else None, first.bits)
+    return Report(
+        network=graph.name,
+        profile=graph.profile,
+        cost=priced,
+        layer_bits=bits,
+        notes=graph.notes,
+        versions=versions(),
+        command=" ".join(sys.argv),
+        **results,
+    )

@@ -1,0 +1,135 @@
+"""QuantConfig: every choice of the torch frontend, checked when it is made. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from accelsim.errors import AccelsimError
+from accelsim.profiles import load_profile
+from accelsim.quant import check_bits
+
+RANGES = ("mse", "min-max", "percentile")
+
+Bits = int | Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """How a float network becomes integers (paper, sections 2 and 3).
+
+    weight_bits, activation_bits: 2 .. 16, or a mapping from layer name (or pattern such as "block1.*") to
+        bits; layers that no pattern matches get 8. An activation belongs to the layer that produces it,
+        the network's input to the name "input".
+    per_channel: one weight scale per output channel, else per tensor.
+    ranges: "mse" (least squared error), "min-max", or "percentile" (`percentile` below).
+    profile: numeric profile, see `accelsim profiles`.
+    symmetric_weights: weight zero point 0 (else affine weights: the data-dependent row sums are computed and
+        priced). symmetric_activations: activation zero points 0.
+    output_bits: None leaves the outputs of a final MAC layer as accumulators (dequantized exactly);
+        2 .. 16 requantizes them to an output grid.
+    percentile: two-sided share in % that the percentile range keeps.
+    overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value};
+        later entries win over earlier ones and over the fields above.
+    Power-of-two scales are used where the profile rescales by shifts alone.
+    """
+
+    weight_bits: Bits = 8
+    activation_bits: Bits = 8
+    per_channel: bool = True
+    ranges: str = "mse"
+    profile: str = "tflm"
+    overrides: Mapping[str, Mapping[str, Any]] | None = None
+    symmetric_weights: bool = True
+    symmetric_activations: bool = False
+    output_bits: int | None = None
+    percentile: float = 99.99
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits"):
+            bits = getattr(self, name)
+            for key, value in bits.items() if isinstance(bits, Mapping) else [(None, bits)]:
+                check_bits(value, name if key is None else f"{name}[{key!r}]")
+        _check_ranges(self.ranges, "ranges")
+        load_profile(self.profile)
+        if self.output_bits is not None:
+            check_bits(self.output_bits, "output_bits")
+        if not 50 < self.percentile <= 100:
+            raise AccelsimError(f"percentile must be in (50, 100], not {self.percentile!r}")
+        for pattern, changes in (self.overrides or {}).items():
+            if not isinstance(changes, Mapping):
+                raise AccelsimError(f"overrides[{pattern!r}] must map field names to values, not {changes!r}")
+            for key, value in changes.items():
+                if key in ("weight_bits", "activation_bits"):
+                    check_bits(value, f"overrides[{pattern!r}].{key}")
+                elif key == "ranges":
+                    _check_ranges(value, f"overrides[{pattern!r}].ranges")
+                elif key != "per_channel":
+                    raise AccelsimError(
+                        f"overrides[{pattern!r}]: unknown field {key!r}; "
+                        "known: weight_bits, activation_bits, per_channel, ranges"
+                    )
+
+    def for_layer(self, layer: str) -> LayerConfig:
+        """The choices that hold for one layer."""
+        chosen = LayerConfig(
+            weight_bits=_look_up(self.weight_bits, layer),
+            activation_bits=_look_up(self.activation_bits, layer),
+            per_channel=self.per_channel,
+            ranges=self.ranges,
+        )
+        for pattern, changes in (self.overrides or {}).items():
+            if fnmatchcase(layer, pattern):
+                chosen = replace(chosen, **changes)
+        return chosen
+
+    def check_layers(self, layers: Iterable[str]) -> None:
+        """Raises AccelsimError for a pattern of bits or overrides that no layer matches."""
+        layers = list(layers)
+        used: list[tuple[str, str]] = [("overrides", p) for p in self.overrides or {}]
+        for name in ("weight_bits", "activation_bits"):
+            bits = getattr(self, name)
+            used += [(name, p) for p in bits] if isinstance(bits, Mapping) else []
+        for name, pattern in used:
+            if not any(fnmatchcase(layer, pattern) for layer in layers):
+                raise AccelsimError(
+                    f"{name}: no layer matches {pattern!r}; layers: {', '.join(dict.fromkeys(layers))}"
+                )
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """The part of a QuantConfig that holds for one layer."""
+
+    weight_bits: int
+    activation_bits: int
+    per_channel: bool
+    ranges: str
+
+
+def as_config(config: QuantConfig | None, keywords: Mapping[str, Any]) -> QuantConfig:
+    """The config that `from_torch(…, config, **keywords)` means: keywords win over the config's fields."""
+    known = {f.name for f in fields(QuantConfig)}
+    unknown = [key for key in keywords if key not in known]
+    if unknown:
+        raise AccelsimError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    if config is None:
+        return QuantConfig(**keywords)
+    if not isinstance(config, QuantConfig):
+        raise AccelsimError(f"config must be a QuantConfig, not {type(config).__name__}")
+    return replace(config, **keywords)
+
+
+def _look_up(bits: Bits, layer: str) -> int:
+    if not isinstance(bits, Mapping):
+        return bits
+    if layer in bits:
+        return bits[layer]
+    return next((value for pattern, value in bits.items() if fnmatchcase(layer, pattern)), 8)
+
+
+def _check_ranges(value: Any, name: str) -> None:
+    if value not in RANGES:
+        raise AccelsimError(f"{name} must be one of {', '.join(RANGES)}, not {value!r}")

@@ -1,0 +1,231 @@
+"""Float graph + quantizers → IntegerGraph, operator by operator under a numeric profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from accelsim.frontend.calibrate import quantize_bias
+from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref
+from accelsim.graph import IntegerGraph
+from accelsim.ops.parameters import add_parameters, mean_scale_parameters, shift_between
+from accelsim.ops.base import Op, TensorInfo
+from accelsim.ops.concat import Concat
+from accelsim.ops.shape import Reshape, Transpose
+from accelsim.profiles import NumericProfile, OperatorNumerics
+from accelsim.quant import AccumulatorParams, QTensor, QuantParams
+from accelsim.requant import Requantizer
+
+_TO_NHWC, _TO_NCHW = (1, 2, 0), (2, 0, 1)
+
+
+class Lowering:
+    """The integer graph under construction, and what operators need to know to add themselves.
+
+    Tensors of rank 4 (with the batch) are NHWC in the integer graph, all others as in torch. Where the two
+    orders meet, explicit transposes stand in the graph.
+    """
+
+    def __init__(
+        self,
+        graph: FloatGraph,
+        activations: Mapping[str, QuantParams],
+        weights: Mapping[str, QTensor],
+        profile: NumericProfile,
+    ) -> None:
+        self.graph = graph
+        self.activations = activations
+        self.weights = weights
+        self.profile = profile
+        self.ops: list[Op] = []
+        self.tensors: dict[str, TensorInfo] = {}
+        self._name_of: dict[str, str] = {}  # float tensor → integer tensor in the graph's own order
+
+    def build(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
+        for ref in self.graph.inputs:
+            self.tensors[ref.name] = TensorInfo(ref.shape, self.activations[ref.name])
+            self._name_of[ref.name] = ref.name
+            if len(ref.shape) == 3:
+                self._name_of[ref.name] = self._transposed(ref.name, _TO_NHWC, "nhwc")
+        for node in self.graph.nodes:
+            node.operator.lower(node, self)
+        outputs = []
+        for tensor in self.graph.outputs:
+            found = self._name_of[tensor]
+            spatial = len(self.tensors[found].shape) == 3
+            outputs.append(self._transposed(found, _TO_NCHW, "nchw") if spatial else found)
+        return IntegerGraph(
+            ops=tuple(self.ops),
+            inputs=tuple(ref.name for ref in self.graph.inputs),
+            outputs=tuple(outputs),
+            tensors=self.tensors,
+            profile=self.profile.name,
+            name=name,
+            notes=notes,
+        )
+
+    # what operators ask
+
+    def names(self, node: FloatNode) -> dict[str, Any]:
+        inputs = tuple(self._name_of[ref.name] for ref in node.inputs)
+        return {"name": node.name, "inputs": inputs, "output": node.name}
+
+    def params(self, tensor: Ref | FloatNode) -> QuantParams:
+        return self.activations[tensor.name]
+
+    def weight(self, node: FloatNode) -> QTensor:
+        return self.weights[node.name]
+
+    def bias(self, node: FloatNode) -> np.ndarray | None:
+        return quantize_bias(node, self.params(node.inputs[0]).scale, self.weight(node))
+
+    def mac_requantizer(self, node: FloatNode, operator: str) -> Requantizer | None:
+        """Accumulators at scale s_x * s_w to the output's grid; None where the accumulators leave as they are."""
+        if node.name not in self.activations:
+            return None
+        scales = (self.params(node.inputs[0]).scale, self.weight(node).params.scale, self.params(node).scale)
+        return self._requantizer(node, self.profile.operator(operator), scales)
+
+    def requantize_numerics(self, node: FloatNode) -> dict[str, Any]:
+        x, y = self.params(node.inputs[0]), self.params(node)
+        numerics = self.profile.operator("requantize")
+        return {
+            "x_zero_point": x.zero_point,
+            "requantizer": self._requantizer(node, numerics, (x.scale, 1.0, y.scale)),
+        }
+
+    def add_numerics(self, node: FloatNode) -> dict[str, Any]:
+        a, b, y = (self.params(t) for t in (*node.inputs, node))
+        return {
+            "a_zero_point": a.zero_point,
+            "b_zero_point": b.zero_point,
+            "zero_point": y.zero_point,
+            **self._clamp_codes(node),
+            "arithmetic": self.profile.operator("add").arithmetic,
+            "params": add_parameters(self.profile.operator("add"), a, b, y),
+        }
+
+    def average_pool_numerics(self, node: FloatNode) -> dict[str, Any]:
+        x = self.params(node.inputs[0])
+        numerics = self.profile.operator("average_pool2d")
+        params: dict[str, Any] = dict(numerics.options)
+        if numerics.arithmetic == "float32":
+            params.update(input_scale=x.scale, scale=x.scale)
+        elif numerics.arithmetic == "exact":
+            params["shift"] = 0  # one grid in and out
+        return {
+            "zero_point": x.zero_point,
+            "qmin": x.qmin,
+            "qmax": x.qmax,
+            "arithmetic": numerics.arithmetic,
+            "params": params,
+        }
+
+    def mean_numerics(self, node: FloatNode) -> dict[str, Any]:
+        x, y = self.params(node.inputs[0]), self.params(node)
+        numerics = self.profile.operator("mean")
+        clamp = self._clamp_codes(node)
+        requantizer, params = None, {}
+        if numerics.arithmetic == "requantize":
+            count = node.inputs[0].shape[1] * node.inputs[0].shape[2]
+            scaling = mean_scale_parameters(numerics, x, y, count)
+            requantizer = Requantizer(numerics.scheme, scaling, y.zero_point, **clamp)
+        else:
+            params = {"shift": shift_between(x, y), **numerics.options}
+        return {
+            "x_zero_point": x.zero_point,
+            "zero_point": y.zero_point,
+            **clamp,
+            "arithmetic": numerics.arithmetic,
+            "requantizer": requantizer,
+            "params": params,
+        }
+
+    def add(self, node: FloatNode, op: Op) -> None:
+        """Append an operator whose output is the node's tensor."""
+        self._append(op, self._output_params(node))
+        self._name_of[node.name] = op.output
+
+    def reshape(self, node: FloatNode) -> None:
+        """A reshape in torch's order: transposes around it unless height and width are 1."""
+        source = self._name_of[node.inputs[0].name]
+        shape = self.tensors[source].shape
+        if len(shape) == 3 and shape[:2] != (1, 1):
+            source = self._transposed(source, _TO_NCHW, f"{node.name}.nchw", whole_name=True)
+        params = self.tensors[source].params
+        target = node.shape
+        spatial = len(target) == 3
+        flat_target = (*target[1:], target[0]) if spatial and target[1:] == (1, 1) else target
+        self._append(Reshape(node.name, (source,), node.name, shape=flat_target), params)
+        self._name_of[node.name] = node.name
+        if spatial and flat_target is target:
+            self._name_of[node.name] = self._transposed(node.name, _TO_NHWC, "nhwc")
+
+    def permute(self, node: FloatNode, order: tuple[int, ...]) -> None:
+        """A permutation in torch's order, expressed in the order the tensor is stored in."""
+        source = self._name_of[node.inputs[0].name]
+        if len(order) == 3:  # stored (H, W, C) = torch axes (1, 2, 0)
+            stored = _TO_NHWC
+            order = tuple(stored.index(order[axis]) for axis in stored)
+        self._append(
+            Transpose(node.name, (source,), node.name, order=order), self.tensors[source].params
+        )
+        self._name_of[node.name] = node.name
+
+    def concat(self, node: FloatNode) -> None:
+        axis = node.attributes["axis"] - 1
+        if len(node.shape) == 3:
+            axis = _TO_NHWC.index(axis)
+        zero_points = tuple(self.params(ref).zero_point for ref in node.inputs)
+        same_grid = (None,) * len(node.inputs)
+        self.add(node, Concat(**self.names(node), axis=axis, zero_points=zero_points, requantizers=same_grid))
+
+    # how they are built
+
+    def _append(self, op: Op, params: QuantParams | AccumulatorParams) -> None:
+        shape = op.output_shape([self.tensors[name].shape for name in op.inputs])
+        self.ops.append(op)
+        self.tensors[op.output] = TensorInfo(tuple(shape), params)
+
+    def _output_params(self, node: FloatNode) -> QuantParams | AccumulatorParams:
+        if node.name in self.activations:
+            return self.activations[node.name]
+        return AccumulatorParams(self.params(node.inputs[0]).scale * np.asarray(self.weight(node).params.scale))
+
+    def _transposed(self, source: str, order: tuple[int, ...], suffix: str, whole_name: bool = False) -> str:
+        name = suffix if whole_name else f"{source}.{suffix}"
+        if name not in self.tensors:
+            self._append(Transpose(name, (source,), name, order=order), self.tensors[source].params)
+        return name
+
+    def _requantizer(self, node: FloatNode, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
+        y = self.params(node)
+        requantizer = Requantizer.from_scale(
+            numerics.scheme,
+            scales,
+            zero_point=y.zero_point,
+            **self._clamp_codes(node),
+            product=numerics.product,
+        )
+        if not numerics.options:
+            return requantizer
+        return replace(requantizer, params={**requantizer.params, **numerics.options})
+
+    def _clamp_codes(self, node: FloatNode) -> dict[str, int]:
+        """The fused activation as codes: zero_point + round(limit / scale), ties away (TFLite kernel_util.cc)."""
+        y = self.params(node)
+        qmin, qmax = y.qmin, y.qmax
+        lower, upper = node.clamp
+        if lower is not None:
+            qmin = max(qmin, y.zero_point + _round_away(np.float32(lower) / np.float32(y.scale)))
+        if upper is not None:
+            qmax = min(qmax, y.zero_point + _round_away(np.float32(upper) / np.float32(y.scale)))
+        return {"qmin": min(qmin, y.qmax), "qmax": max(qmax, y.qmin)}
+
+
+def _round_away(value: np.floating) -> int:
+    magnitude = int(np.floor(abs(float(value)) + 0.5))
+    return -magnitude if value < 0 else magnitude

@@ -1,0 +1,87 @@
+"""Elementwise operators: residual additions, activations that are clamps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from accelsim.frontend.float_graph import FloatNode
+from accelsim.frontend.registry import Captured, Reject, lowers, tensor
+from accelsim.ops.arithmetic import Add as IntegerAdd
+from accelsim.ops.arithmetic import Requantize as IntegerRequantize
+
+if TYPE_CHECKING:
+    from accelsim.frontend.lower import Lowering
+
+aten = torch.ops.aten
+
+
+@lowers(aten.add.Tensor)
+class Add:
+    """Sum of two activations of equal shape, each on its own grid."""
+
+    fuses_clamp = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        a = tensor(arguments["self"], "the first operand")
+        b = tensor(arguments["other"], "the second operand")
+        if arguments["alpha"] != 1:
+            raise Reject(f"alpha={arguments['alpha']}")
+        if a.shape != b.shape:
+            raise Reject(f"broadcasting {a.shape} and {b.shape}")
+        return Captured((a, b))
+
+    @staticmethod
+    def execute(node: FloatNode, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a + b
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.add(node, IntegerAdd(**to.names(node), **to.add_numerics(node)))
+
+
+class Clamp:
+    """ReLU and its relatives: fused into the layer before it, else one requantization with a narrower clamp."""
+
+    fuses_clamp = True
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return x  # the node's own clamp does the rest
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.add(node, IntegerRequantize(**to.names(node), **to.requantize_numerics(node)))
+
+
+@lowers(aten.relu.default)
+class Relu(Clamp):
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        return Captured((tensor(arguments["self"], "the input"),), clamp=(0.0, None))
+
+
+@lowers(aten.relu6.default)
+class Relu6(Clamp):
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        return Captured((tensor(arguments["self"], "the input"),), clamp=(0.0, 6.0))
+
+
+@lowers(aten.hardtanh.default)
+class Hardtanh(Clamp):
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        return Captured((x,), clamp=(float(arguments["min_val"]), float(arguments["max_val"])))
+
+
+@lowers(aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default)
+class Clip(Clamp):
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        limits = (arguments.get("min"), arguments.get("max"))
+        clamp = tuple(None if limit is None else float(limit) for limit in limits)
+        return Captured((tensor(arguments["self"], "the input"),), clamp=clamp)  # type: ignore[arg-type]

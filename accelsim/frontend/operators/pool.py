@@ -1,0 +1,125 @@
+"""Pooling and means over height and width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from accelsim.frontend.float_graph import FloatNode
+from accelsim.frontend.registry import Captured, Reject, lowers, tensor
+from accelsim.ops.pool import AveragePool2d as IntegerAveragePool2d
+from accelsim.ops.pool import MaxPool2d as IntegerMaxPool2d
+from accelsim.ops.pool import Mean as IntegerMean
+
+if TYPE_CHECKING:
+    from accelsim.frontend.lower import Lowering
+
+aten = torch.ops.aten
+
+
+def _window(arguments: dict[str, Any]) -> dict[str, Any]:
+    if arguments.get("ceil_mode"):
+        raise Reject("ceil_mode=True")
+    kernel = _pair(arguments["kernel_size"])
+    stride = _pair(arguments["stride"]) if arguments["stride"] else kernel
+    padding = tuple((p, p) for p in _pair(arguments["padding"]))
+    return {"window": kernel, "stride": stride, "padding": padding}
+
+
+def _torch_padding(node: FloatNode) -> tuple[int, int]:
+    return tuple(pair[0] for pair in node.attributes["padding"])  # type: ignore[return-value]
+
+
+@lowers(aten.max_pool2d.default)
+class MaxPool2d:
+    tied = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        if _pair(arguments["dilation"]) != (1, 1):
+            raise Reject("dilated max-pool")
+        return Captured((tensor(arguments["self"], "the input"),), _window(arguments))
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(x, node.attributes["window"], node.attributes["stride"], _torch_padding(node))
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.add(node, IntegerMaxPool2d(**to.names(node), **node.attributes))
+
+
+@lowers(aten.avg_pool2d.default)
+class AveragePool2d:
+    """Average over windows, on the grid of the input."""
+
+    tied = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        if arguments["divisor_override"] is not None:
+            raise Reject("divisor_override")
+        divisor = "window" if arguments["count_include_pad"] else "valid"
+        window = {**_window(arguments), "divisor": divisor}
+        return Captured((tensor(arguments["self"], "the input"),), window)
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        window, stride = node.attributes["window"], node.attributes["stride"]
+        include = node.attributes["divisor"] == "window"
+        return F.avg_pool2d(x, window, stride, _torch_padding(node), count_include_pad=include)
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.add(node, IntegerAveragePool2d(**to.names(node), **node.attributes, **to.average_pool_numerics(node)))
+
+
+@lowers(aten.adaptive_avg_pool2d.default)
+class AdaptiveAveragePool2d(AveragePool2d):
+    """An average pool with equal windows, or the global mean."""
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        rows, cols = x.shape[1:]
+        if (shape[1], shape[2]) == (1, 1):
+            return Captured((x,), {"keepdim": True}, operator=Mean)
+        if rows % shape[1] or cols % shape[2]:
+            raise Reject(f"windows of unequal size: {rows}×{cols} to {shape[1]}×{shape[2]}")
+        window = (rows // shape[1], cols // shape[2])
+        padding = ((0, 0), (0, 0))
+        return Captured((x,), {"window": window, "stride": window, "padding": padding, "divisor": "valid"})
+
+
+@lowers(aten.mean.dim)
+class Mean:
+    """Mean over height and width of (N, C, H, W), with an output grid of its own."""
+
+    fuses_clamp = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        rank = len(x.shape) + 1
+        axes = sorted(axis % rank for axis in arguments["dim"] or range(rank))
+        if rank != 4 or axes != [2, 3]:
+            raise Reject(f"a mean over axes {axes} of a {rank}-D tensor: only height and width of (N, C, H, W)")
+        return Captured((x,), {"keepdim": bool(arguments["keepdim"])})
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3), keepdim=node.attributes["keepdim"])
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        numerics = to.mean_numerics(node)
+        to.add(node, IntegerMean(**to.names(node), keep_dims=node.attributes["keepdim"], **numerics))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    values = [value] if isinstance(value, int) else list(value)
+    if any(not isinstance(v, int) for v in values):
+        raise Reject("its geometry depends on the input's size")
+    return (values[0], values[-1])

@@ -1,0 +1,125 @@
+"""Operators that move values: flatten, view, permute, concatenate, pad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from accelsim.frontend.float_graph import FloatNode
+from accelsim.frontend.registry import Captured, Reject, lowers, tensor
+from accelsim.ops.shape import Pad as IntegerPad
+
+if TYPE_CHECKING:
+    from accelsim.frontend.lower import Lowering
+
+aten = torch.ops.aten
+
+
+@lowers(
+    aten.view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten._unsafe_view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+)
+class Reshape:
+    """Any change of shape that leaves the batch alone."""
+
+    tied = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        if torch.Size(x.shape).numel() != torch.Size(shape).numel():
+            raise Reject("it mixes the batch with other dimensions")
+        return Captured((x,))
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], *node.shape)
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.reshape(node)
+
+
+@lowers(aten.permute.default, aten.transpose.int)
+class Permute:
+    """Axes in another order; the batch stays first."""
+
+    tied = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        rank = len(x.shape) + 1
+        order = list(range(rank))
+        if "dims" in arguments:
+            order = [axis % rank for axis in arguments["dims"]]
+        else:
+            a, b = arguments["dim0"] % rank, arguments["dim1"] % rank
+            order[a], order[b] = order[b], order[a]
+        if order[0] != 0:
+            raise Reject("it moves the batch dimension")
+        return Captured((x,), {"order": tuple(order)})
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(node.attributes["order"])
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.permute(node, tuple(axis - 1 for axis in node.attributes["order"][1:]))
+
+
+@lowers(aten.cat.default)
+class Concat:
+    """Tensors joined along one axis; on one grid, or each requantized to the output's, as the profile does."""
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        parts = tuple(tensor(part, "every part") for part in arguments["tensors"])
+        axis = arguments["dim"] % (len(shape) + 1)
+        if axis == 0:
+            raise Reject("it joins along the batch")
+        return Captured(parts, {"axis": axis})
+
+    @staticmethod
+    def execute(node: FloatNode, *parts: torch.Tensor) -> torch.Tensor:
+        return torch.cat(parts, dim=node.attributes["axis"])
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        to.concat(node)
+
+
+@lowers(aten.pad.default, aten.constant_pad_nd.default)
+class Pad:
+    """Zeros around height and width."""
+
+    tied = True
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        counts = list(arguments["pad"])
+        if arguments.get("mode", "constant") != "constant" or arguments.get("value") not in (None, 0, 0.0):
+            raise Reject("only zeros can be padded")
+        if len(x.shape) != 3 or len(counts) > 4 or any(not isinstance(n, int) or n < 0 for n in counts):
+            raise Reject(f"padding {counts} of a {len(x.shape) + 1}-D tensor: only height and width grow")
+        counts += [0] * (4 - len(counts))
+        return Captured((x,), {"padding": ((counts[2], counts[3]), (counts[0], counts[1]))})
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        (top, bottom), (left, right) = node.attributes["padding"]
+        return F.pad(x, (left, right, top, bottom))
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        zero = to.params(node.inputs[0]).zero_point
+        to.add(node, IntegerPad(**to.names(node), padding=node.attributes["padding"], value=zero))

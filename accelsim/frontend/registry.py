@@ -1,0 +1,91 @@
+"""The table torch operator → how to capture, run and lower it. `@lowers` adds a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from accelsim.frontend.float_graph import FloatNode, Ref
+
+if TYPE_CHECKING:
+    from accelsim.frontend.lower import Lowering
+
+
+class Reject(Exception):
+    """An operator is known, but not with these arguments; the text says which."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What `capture` found in the arguments of a torch call; the fields are those of FloatNode.
+
+    operator: another family that the call amounts to with these arguments.
+    """
+
+    inputs: tuple[Ref, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, torch.Tensor] = field(default_factory=dict)
+    clamp: tuple[float | None, float | None] = (None, None)
+    operator: Any = None
+
+
+class Operator(Protocol):
+    """One torch operator family.
+
+    tied: the output has the grid of its input (codes are moved or selected, not rescaled).
+    owns_module: the layer is named by its module path alone (convolution, linear).
+    fuses_clamp: an activation behind it costs nothing: it joins the clamp of its requantizer.
+    """
+
+    tied: bool
+    owns_module: bool
+    fuses_clamp: bool
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        """Arguments by schema name → Captured; raises Reject where they are not supported."""
+
+    @staticmethod
+    def execute(node: FloatNode, *tensors: torch.Tensor) -> torch.Tensor:
+        """The float computation, without the fused clamp."""
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        """Adds the integer operators of the node to the graph under construction."""
+
+
+OPERATORS: dict[Any, Operator] = {}
+
+
+def lowers(*targets: Any) -> Callable[[type], type]:
+    """Class decorator: this operator family stands for these torch operators."""
+
+    def register(family: type) -> type:
+        for name, default in (("tied", False), ("owns_module", False), ("fuses_clamp", False)):
+            if not hasattr(family, name):
+                setattr(family, name, default)
+        for target in targets:
+            OPERATORS[target] = family  # type: ignore[assignment]
+        return family
+
+    return register
+
+
+def operator_names() -> list[str]:
+    """The supported torch operators, sorted, as they are called in torch."""
+    return sorted({str(target) for target in OPERATORS})
+
+
+def tensor(value: Any, what: str) -> Ref:
+    if not isinstance(value, Ref):
+        raise Reject(f"{what} must be an activation, not a constant")
+    return value
+
+
+def parameter(value: Any, what: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise Reject(f"{what} must be a parameter, not an activation")
+    return value.to(torch.float32)

@@ -1,0 +1,83 @@
+"""What every operator of the integer graph is: named tensors in, one named tensor out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from accelsim.errors import AccelsimError
+from accelsim.quant import AccumulatorParams, QuantParams
+from accelsim.shapes import Nest
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape without the batch (NHWC where spatial) and the grid of the codes."""
+
+    shape: tuple[int, ...]
+    params: QuantParams | AccumulatorParams
+
+    @property
+    def elements(self) -> int:
+        """Elements of one sample."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bits(self) -> int:
+        return self.params.bits
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What an operator computed: codes, and for MAC operators where the accumulator overflowed.
+
+    events: bool array of the output's shape; None for operators without an accumulator.
+    """
+
+    values: np.ndarray
+    events: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An operator in SSA form: it reads `inputs` and defines `output`.
+
+    Subclasses are frozen dataclasses; their fields (arrays, numbers, QuantParams, Requantizer) are the
+    whole meaning of the operator and are what a saved graph holds.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    kind: ClassVar[str]
+    arity: ClassVar[int | None] = 1  # None: any number of inputs
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        """Codes in, codes out; batch first.
+
+        kernels: `accelsim_kernels` or `accelsim_kernels.reference`. array: the accumulator keywords of
+        `kernels.matmul` and `kernels.conv2d` (`AccumulatorSpec.kernel_kwargs()`); only MAC operators read it.
+        """
+        raise NotImplementedError
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> Nest:
+        """What the operator asks of the hardware for `batch` samples; None where it costs nothing."""
+        raise NotImplementedError
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """Output shape (without the batch) from the input shapes; raises AccelsimError where they do not fit."""
+        raise NotImplementedError
+
+    def refuse(self, problem: str) -> AccelsimError:
+        return AccelsimError(f"layer {self.name!r} ({self.kind}): {problem}")
+
+
+def window_outputs(size: int, kernel: int, stride: int, padding: Pair, dilation: int = 1) -> int:
+    """Output extent of a sliding window, by floor."""
+    return (size + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1

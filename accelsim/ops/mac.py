@@ -1,0 +1,163 @@
+"""Convolution and fully connected layers: accumulate exactly, then requantize (two floors, two methods)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelsim.ops.base import Computed, Op, Pair, TensorInfo, window_outputs
+from accelsim.quant import QuantParams
+from accelsim.requant import Requantizer
+from accelsim.shapes import LoopNest
+
+
+@dataclass(frozen=True, eq=False)
+class MacOp(Op):
+    """acc = bias + sum((x - z_x) * (w - z_w)); output = requantize(acc).
+
+    weight: integer codes. weight_params: their grid. x_zero_point: of the input.
+    bias: integers at scale s_x * s_w, or None. requantizer: None where the accumulators themselves leave.
+    """
+
+    weight: np.ndarray
+    weight_params: QuantParams
+    x_zero_point: int
+    bias: np.ndarray | None
+    requantizer: Requantizer | None
+
+    def accumulate(
+        self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(accumulators, event mask): the first floor alone."""
+        return self._compute(inputs[0], kernels, **array)
+
+    def rescale(self, accumulators: np.ndarray, kernels: Any) -> np.ndarray:
+        """Codes of accumulators: the second floor alone."""
+        if self.requantizer is None:
+            return accumulators
+        return kernels.requantize(accumulators, **self.requantizer.kwargs())
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        fused = None if self.requantizer is None else self.requantizer.kwargs()
+        return Computed(*self._compute(inputs[0], kernels, requantize=fused, **array))
+
+    def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def _packed(self, kernels: Any, pack: Any) -> Any:
+        """Weights in the kernels' own order, packed once for each backend."""
+        cache = self.__dict__.setdefault("_pack_cache", {})
+        key = kernels.__name__
+        if key not in cache:
+            cache[key] = pack()
+        return cache[key]
+
+    def _widths(self, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+        return {
+            "weight_bits": self.weight_params.bits,
+            "activation_bits": tensors[self.inputs[0]].bits,
+            "output_bits": tensors[self.output].bits,
+            "bias_bits": 0 if self.bias is None else 8 * self.bias.dtype.itemsize,
+            "asymmetric_weights": not self.weight_params.symmetric,
+            "requantized": self.requantizer is not None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(MacOp):
+    """2-D convolution, NHWC; weight (K, fy, fx, C/groups); grouped and depthwise as they are."""
+
+    kind = "conv2d"
+
+    stride: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
+        weight = self._packed(kernels, lambda: kernels.pack_conv2d(self.weight, groups=self.groups))
+        return kernels.conv2d(
+            x,
+            weight,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            x_zero_point=self.x_zero_point,
+            w_zero_point=self.weight_params.zero_point,
+            bias=self.bias,
+            return_events=True,
+            **keywords,
+        )
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        (shape,) = shapes
+        k, fy, fx, c = self.weight.shape
+        if len(shape) != 3:
+            raise self.refuse(f"the input must be (H, W, C), not {shape}")
+        if shape[2] != c * self.groups:
+            raise self.refuse(f"the input has {shape[2]} channels, the weight {c} × {self.groups} groups")
+        rows = window_outputs(shape[0], fy, self.stride[0], self.padding[0], self.dilation[0])
+        cols = window_outputs(shape[1], fx, self.stride[1], self.padding[1], self.dilation[1])
+        if rows < 1 or cols < 1:
+            raise self.refuse(f"a {fy}×{fx} filter does not fit an input of {shape[0]}×{shape[1]}")
+        return rows, cols, k
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> LoopNest:
+        rows, cols, k = tensors[self.output].shape
+        iy, ix, c = tensors[self.inputs[0]].shape
+        return LoopNest(
+            b=batch,
+            k=k,
+            c=c,
+            oy=rows,
+            ox=cols,
+            fy=self.weight.shape[1],
+            fx=self.weight.shape[2],
+            groups=self.groups,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+            iy=iy,
+            ix=ix,
+            **self._widths(tensors),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(MacOp):
+    """Fully connected layer over the last axis; weight (K, C), as torch stores it."""
+
+    kind = "linear"
+
+    def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
+        weight = self._packed(kernels, lambda: kernels.pack(np.ascontiguousarray(self.weight.T)))
+        values, events = kernels.matmul(
+            x.reshape(-1, x.shape[-1]),
+            weight,
+            a_zero_point=self.x_zero_point,
+            b_zero_point=self.weight_params.zero_point,
+            bias=self.bias,
+            return_events=True,
+            **keywords,
+        )
+        shape = (*x.shape[:-1], self.weight.shape[0])
+        return values.reshape(shape), events.reshape(shape)
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        (shape,) = shapes
+        if not shape or shape[-1] != self.weight.shape[1]:
+            raise self.refuse(f"the input ends in {shape[-1:]} features, the weight takes {self.weight.shape[1]}")
+        return (*shape[:-1], self.weight.shape[0])
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> LoopNest:
+        shape = tensors[self.output].shape
+        return LoopNest(
+            b=batch * int(np.prod(shape[:-1], dtype=np.int64)),
+            k=shape[-1],
+            c=self.weight.shape[1],
+            **self._widths(tensors),
+        )

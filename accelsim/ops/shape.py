@@ -1,0 +1,97 @@
+"""Operators that move codes without computing: reshape, transpose, pad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelsim.ops.base import Computed, Op, Pair, TensorInfo
+from accelsim.shapes import ElementwiseNest
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Op):
+    """The same codes in another shape (without the batch); free: memory order does not change."""
+
+    kind = "reshape"
+
+    shape: tuple[int, ...]
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        return Computed(inputs[0].reshape(inputs[0].shape[0], *self.shape))
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        if np.prod(shapes[0], dtype=np.int64) != np.prod(self.shape, dtype=np.int64):
+            raise self.refuse(f"{shapes[0]} and {self.shape} differ in their number of elements")
+        return self.shape
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(Op):
+    """Axes (without the batch) in another order: output axis i is input axis order[i]."""
+
+    kind = "transpose"
+
+    order: tuple[int, ...]
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        axes = (0, *(axis + 1 for axis in self.order))
+        return Computed(np.ascontiguousarray(inputs[0].transpose(axes)))
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        (shape,) = shapes
+        if sorted(self.order) != list(range(len(shape))):
+            raise self.refuse(f"order {self.order} does not permute the axes of {shape}")
+        return tuple(shape[axis] for axis in self.order)
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest | None:
+        shape = [n for n in tensors[self.inputs[0]].shape]
+        moved = [axis for axis in self.order if shape[axis] > 1]
+        return None if moved == sorted(moved) else movement_nest(self, tensors, batch)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Op):
+    """Rows and columns of `value` (the code of real zero, or another code) around (H, W, C)."""
+
+    kind = "pad"
+
+    padding: tuple[Pair, Pair]
+    value: int
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        return Computed(np.pad(inputs[0], ((0, 0), *self.padding, (0, 0)), constant_values=self.value))
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        (shape,) = shapes
+        if len(shape) != 3 or min(min(self.padding)) < 0:
+            raise self.refuse(f"padding {self.padding} of a tensor of shape {shape}: (H, W, C) and counts >= 0")
+        return shape[0] + sum(self.padding[0]), shape[1] + sum(self.padding[1]), shape[2]
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
+        return movement_nest(self, tensors, batch)
+
+
+def movement_nest(op: Op, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
+    """Codes read and written once, nothing computed."""
+    return elementwise_nest(op, tensors, batch, operations_per_output=0.0)
+
+
+def elementwise_nest(
+    op: Op, tensors: Mapping[str, TensorInfo], batch: int, *, operations_per_output: float
+) -> ElementwiseNest:
+    """The vector unit's view of `op`: every input read once, the output written once."""
+    output = tensors[op.output]
+    return ElementwiseNest(
+        kind=op.kind,
+        inputs=tuple((tensors[name].elements * batch, tensors[name].bits) for name in op.inputs),
+        output_elements=output.elements * batch,
+        output_bits=output.bits,
+        operations_per_output=operations_per_output,
+    )

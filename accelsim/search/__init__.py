@@ -1,0 +1,3 @@
+"""Searches over bit widths and hardware."""
+
+from __future__ import annotations
