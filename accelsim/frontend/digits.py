@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from accelsim.cachedir import cache_dir as default_cache_dir
 from accelsim.errors import AccelsimError
+from accelsim.files import write_atomically
 
 #: called after each epoch with (epochs done, epochs in all)
 Progress = Callable[[int, int], None]
@@ -226,7 +225,7 @@ def trained(
     train(model, seed, progress, PROTOCOL)
     try:
         _write_weights(model, path)
-    except OSError as error:
+    except (OSError, AccelsimError) as error:
         warnings.warn(f"trained weights could not be cached: {error}", stacklevel=2)
     return model
 
@@ -262,10 +261,4 @@ def _cache_name(name: str, seed: int, model: nn.Module) -> str:
 
 def _write_weights(model: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomically(path, save({name: value.contiguous() for name, value in model.state_dict().items()}))
