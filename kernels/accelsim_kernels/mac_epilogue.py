@@ -16,6 +16,7 @@ def requantize_tile(scheme: str, options: str, out_dtype: str, first_dtype: str)
     code = scalar(scheme, options)
     thresholds = scheme == "finn-thresholds"
     out_type, first_type = np.dtype(out_dtype), np.dtype(first_dtype)
+    item_bytes = out_type.itemsize
 
     def kernel(sums, sums_stride, rows, columns, channel, parameters, out, out_stride):
         given = view(parameters, 8, np.int64)
@@ -29,7 +30,7 @@ def requantize_tile(scheme: str, options: str, out_dtype: str, first_dtype: str)
         qmin, qmax = view(given[4], channels, np.int64), view(given[5], channels, np.int64)
         for i in range(rows):
             acc = view(sums + i * sums_stride * 4, columns, np.int32)
-            to = view(out + i * out_stride * out_type.itemsize, columns, out_type)
+            to = view(out + i * out_stride * item_bytes, columns, out_type)
             for j in range(columns):
                 k = channel + j
                 to[j] = code(acc[j], a[k], b[k], c[k], zero_point[k], qmin[k], qmax[k])
