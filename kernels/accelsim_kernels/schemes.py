@@ -112,7 +112,8 @@ def mantissa_up(acc, mantissa, right):
 @njit
 def nvdla(acc, offset, scale, shift):
     """sat17(half_away((acc - offset) * scale, -shift)): the offset is subtracted first (R15)."""
-    return fx.saturate(fx.half_away_shift((np.int64(acc) - offset) * scale, -shift), 17)
+    product = (np.int64(acc) - offset) * scale
+    return fx.saturate(fx.half_away_shift(product, min(-shift, 62)), 17)  # 49 bits: 62 and 63 agree
 
 
 @njit

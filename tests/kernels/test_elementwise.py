@@ -37,17 +37,28 @@ def test_quantize_equals_the_reference(arithmetic, dtype):
     rng = np.random.default_rng(0)
     ties = np.arange(-300, 300) / 2
     for scale in (1.0, 0.5, 0.1, 0.007874016):
-        x = np.concatenate([ties * scale, rng.normal(0, 40 * scale, 200), [np.inf, -np.inf, 0.0, -0.0]]).astype(dtype)
+        x = np.concatenate(
+            [ties * scale, rng.normal(0, 40 * scale, 200), [np.inf, -np.inf, 0.0, -0.0]]
+        ).astype(dtype)
         near = np.concatenate([x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)])
         for zero_point in (0, 3, -128):
             both("quantize", near, scale=scale, zero_point=zero_point, arithmetic=arithmetic)
-    both("quantize", ties.reshape(-1, 2).astype(dtype), scale=np.array([0.5, 3.0]), zero_point=np.array([1, 0]),
-         qmin=-8, qmax=7, arithmetic=arithmetic)
+    both(
+        "quantize",
+        ties.reshape(-1, 2).astype(dtype),
+        scale=np.array([0.5, 3.0]),
+        zero_point=np.array([1, 0]),
+        qmin=-8,
+        qmax=7,
+        arithmetic=arithmetic,
+    )
 
 
 def test_quantize_ties_of_each_arithmetic():
     x = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], np.float32)
-    results = {a: fast.quantize(x, scale=1.0, zero_point=1, arithmetic=a).tolist() for a in ARITHMETIC["quantize"]}
+    results = {
+        a: fast.quantize(x, scale=1.0, zero_point=1, arithmetic=a).tolist() for a in ARITHMETIC["quantize"]
+    }
     assert results == {
         "half-away": [-2, -1, 0, 2, 3, 4],
         "half-even": [-1, -1, 1, 1, 3, 3],
@@ -101,8 +112,23 @@ def test_add_rescale(dtype, scheme):
     left = {"left_shift": 20 if a.dtype.itemsize == 1 else 14, "scheme": scheme}
     for _ in range(4):
         ma, mb, mo = (int(m) for m in rng.integers(2**30, 2**31, 3))
-        both("add", a, b, arithmetic="rescale", a_zero_point=3, b_zero_point=-2, zero_point=1, **limits(dtype),
-             a_multiplier=ma, a_shift=0, b_multiplier=mb, b_shift=-3, multiplier=mo, shift=-left["left_shift"], **left)
+        both(
+            "add",
+            a,
+            b,
+            arithmetic="rescale",
+            a_zero_point=3,
+            b_zero_point=-2,
+            zero_point=1,
+            **limits(dtype),
+            a_multiplier=ma,
+            a_shift=0,
+            b_multiplier=mb,
+            b_shift=-3,
+            multiplier=mo,
+            shift=-left["left_shift"],
+            **left,
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -110,14 +136,35 @@ def test_add_float32(dtype):
     rng = np.random.default_rng(3)
     a, b = np.meshgrid(of_dtype(dtype), of_dtype(dtype))
     for scales in (rng.uniform(0.01, 0.1, 3), (0.125, 0.21875, 0.4375), (1.0, 2.0**-20, 1.0)):
-        both("add", a, b, arithmetic="float32", a_scale=scales[0], b_scale=scales[1], scale=scales[2],
-             a_zero_point=98, b_zero_point=40, zero_point=102, **limits(dtype))
+        both(
+            "add",
+            a,
+            b,
+            arithmetic="float32",
+            a_scale=scales[0],
+            b_scale=scales[1],
+            scale=scales[2],
+            a_zero_point=98,
+            b_zero_point=40,
+            zero_point=102,
+            **limits(dtype),
+        )
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS[:-1])
 def test_add_power_of_two(rounding):
     a, b = np.meshgrid(of_dtype("int8"), of_dtype("int8"))
-    both("add", a, b, arithmetic="power-of-two", a_shift=2, b_shift=0, shift=-3, rounding=rounding, a_zero_point=1)
+    both(
+        "add",
+        a,
+        b,
+        arithmetic="power-of-two",
+        a_shift=2,
+        b_shift=0,
+        shift=-3,
+        rounding=rounding,
+        a_zero_point=1,
+    )
 
 
 def test_add_broadcasts():
@@ -146,7 +193,11 @@ AVERAGES = [
     {"arithmetic": "raw-codes"},
     {"arithmetic": "reciprocal", "zero_point": 4},
     {"arithmetic": "float32", "input_scale": 0.037, "scale": 0.05, "zero_point": 4},
-    *({"arithmetic": "exact", "shift": s, "rounding": r, "zero_point": 4} for r in DIVISIONS for s in (0, 1, -1)),
+    *(
+        {"arithmetic": "exact", "shift": s, "rounding": r, "zero_point": 4}
+        for r in DIVISIONS
+        for s in (0, 1, -1)
+    ),
 ]
 
 
@@ -156,8 +207,15 @@ def test_average_pool(dtype, divisor):
     x = codes(np.random.default_rng(5), dtype, (2, 5, 6, 3))
     for geometry in POOLS:
         for how in AVERAGES:
-            both("average_pool2d", x, divisor=divisor, x_zero_point=7, **limits(dtype), **geometry,
-                 **{"zero_point": 7, **how})
+            both(
+                "average_pool2d",
+                x,
+                divisor=divisor,
+                x_zero_point=7,
+                **limits(dtype),
+                **geometry,
+                **{"zero_point": 7, **how},
+            )
 
 
 def test_raw_codes_tie_away_from_code_zero_not_from_the_zero_point():
@@ -184,4 +242,13 @@ def test_mean(dtype):
     result = both("mean", x, arithmetic="requantize", x_zero_point=3, requantize=how)
     assert result.shape == (2, 1, 1, 4)
     for rounding in DIVISIONS:
-        both("mean", x, arithmetic="exact", shift=-1, rounding=rounding, zero_point=2, x_zero_point=3, **limits(dtype))
+        both(
+            "mean",
+            x,
+            arithmetic="exact",
+            shift=-1,
+            rounding=rounding,
+            zero_point=2,
+            x_zero_point=3,
+            **limits(dtype),
+        )
