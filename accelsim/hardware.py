@@ -16,8 +16,12 @@ from accelsim.specfile import list_data, merged, read_spec_file, validated
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 Operand = Literal["weight", "input", "output", "psum"]
-_DATAFLOW_ALIASES = {"ws": "weight_stationary", "os": "output_stationary",
-                     "is": "input_stationary", "rs": "row_stationary"}
+_DATAFLOW_ALIASES = {
+    "ws": "weight_stationary",
+    "os": "output_stationary",
+    "is": "input_stationary",
+    "rs": "row_stationary",
+}
 Width = Annotated[int, Field(ge=1, le=32)]
 
 
@@ -64,6 +68,8 @@ class AccumulatorSpec(_Model):
         if self.levels[-1].span is not None:
             raise ValueError("levels: the last (outermost) level takes all products: leave its span out")
         spans = [level.span for level in self.levels[:-1]]
+        if self.order == "mapping":  # the schedule sets the spans
+            spans = [span for span in spans if span is not None]
         if None in spans:
             raise ValueError("levels: every level but the last needs a span (products per visit)")
         if any(outer % inner for inner, outer in pairwise(spans)):
@@ -98,8 +104,12 @@ class AccumulatorSpec(_Model):
         """
         if self.order == "mapping":
             raise AccelsimError("accumulators.order is 'mapping': ask the priced schedule for its spans")
-        return {"order": self.order, "bias_at": self.bias, "zero_point_at": self.zero_point,
-                "levels": [(level.bits, level.overflow, level.span) for level in self.levels]}
+        return {
+            "order": self.order,
+            "bias_at": self.bias,
+            "zero_point_at": self.zero_point,
+            "levels": [(level.bits, level.overflow, level.span) for level in self.levels],
+        }
 
 
 class ArraySpec(_Model):
@@ -202,8 +212,9 @@ class TechnologySpec(_Model):
 
     def constant(self, name: str) -> Constant:
         if name not in self.constants:
-            raise AccelsimError(f"technology {self.name!r} has no constant {name!r}; "
-                                f"known: {sorted(self.constants)}")
+            raise AccelsimError(
+                f"technology {self.name!r} has no constant {name!r}; known: {sorted(self.constants)}"
+            )
         return self.constants[name]
 
 

@@ -69,13 +69,16 @@ class LoopNest:
         if self.k % self.groups or self.c % self.groups:
             raise AccelsimError(f"LoopNest: groups={self.groups} does not divide k={self.k} and c={self.c}")
         for axis, name in enumerate(("iy", "ix")):
-            spanned = input_extent((self.oy, self.ox)[axis], (self.fy, self.fx)[axis],
-                                   self.stride[axis], self.dilation[axis])
+            spanned = input_extent(
+                (self.oy, self.ox)[axis], (self.fy, self.fx)[axis], self.stride[axis], self.dilation[axis]
+            )
             if getattr(self, name) is None:
                 object.__setattr__(self, name, max(1, spanned - sum(self.padding[axis])))
             elif spanned > getattr(self, name) + sum(self.padding[axis]):
-                raise AccelsimError(f"LoopNest: the outputs span {spanned} padded positions but {name}="
-                                    f"{getattr(self, name)} with padding {self.padding[axis]} has fewer")
+                raise AccelsimError(
+                    f"LoopNest: the outputs span {spanned} padded positions but {name}="
+                    f"{getattr(self, name)} with padding {self.padding[axis]} has fewer"
+                )
         _positive(self, "iy", "ix")
 
     @property
@@ -137,8 +140,9 @@ class ElementwiseNest:
         _bits(self, "output_bits", "operation_bits")
         for elements, bits in self.inputs:
             if elements < 1 or not 1 <= bits <= 64:
-                raise AccelsimError(f"ElementwiseNest {self.kind!r}: "
-                                    f"an input of {elements} elements × {bits} bits")
+                raise AccelsimError(
+                    f"ElementwiseNest {self.kind!r}: an input of {elements} elements × {bits} bits"
+                )
         if self.operations_per_output < 0:
             raise AccelsimError(f"ElementwiseNest {self.kind!r}: negative operations_per_output")
 
@@ -148,4 +152,3 @@ class ElementwiseNest:
 
 
 Nest = LoopNest | ElementwiseNest | None
-

@@ -37,8 +37,10 @@ def _locate(name_or_path: str | Path, folder: str) -> tuple[str, str]:
             raise AccelsimError(f"cannot read {text}: {error}") from None
     close = difflib.get_close_matches(text, known, 3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise AccelsimError(f"unknown {folder.removesuffix('s')} {text!r}{hint} Known: {', '.join(known)}; "
-                        "or give the path of a .yaml file")
+    raise AccelsimError(
+        f"unknown {folder.removesuffix('s')} {text!r}{hint} Known: {', '.join(known)}; "
+        "or give the path of a .yaml file"
+    )
 
 
 def _node_lines(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, where: str) -> None:
@@ -55,8 +57,9 @@ def _node_lines(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, wher
             _node_lines(value, (*path, index), lines, where)
 
 
-def read_spec_file(name_or_path: str | Path, folder: str,
-                   _seen: tuple[str, ...] = ()) -> tuple[dict, str, Lines]:
+def read_spec_file(
+    name_or_path: str | Path, folder: str, _seen: tuple[str, ...] = ()
+) -> tuple[dict, str, Lines]:
     """(data, where, line of each field) of a file, with the file that it `extends` merged below it."""
     text, where = _locate(name_or_path, folder)
     if where in _seen:
@@ -85,8 +88,10 @@ def _overlay(base: Any, top: Any) -> Any:
     """Mappings merge key by key; lists of named things merge by name; anything else is replaced."""
     if isinstance(base, dict) and isinstance(top, dict):
         return {**base, **{k: _overlay(base[k], v) if k in base else v for k, v in top.items()}}
-    named = all(isinstance(side, list) and side and all(isinstance(e, dict) and "name" in e for e in side)
-                for side in (base, top))
+    named = all(
+        isinstance(side, list) and side and all(isinstance(e, dict) and "name" in e for e in side)
+        for side in (base, top)
+    )
     if named:
         changed = {e["name"]: e for e in top}
         kept = [_overlay(e, changed.pop(e["name"])) if e["name"] in changed else e for e in base]
@@ -102,7 +107,7 @@ def merged(data: Any, path: list[str], value: Any, where: str) -> Any:
     if isinstance(data, (list, tuple)):
         for index, element in enumerate(data):
             if str(index) == head or (isinstance(element, dict) and element.get("name") == head):
-                return [*data[:index], merged(element, rest, value, where), *data[index + 1:]]
+                return [*data[:index], merged(element, rest, value, where), *data[index + 1 :]]
         raise AccelsimError(f"{where}: no element {head!r}")
     if head in ("bits", "overflow") and "levels" in data:  # the shorthand of a single accumulator
         if len(data["levels"]) > 1:
@@ -119,12 +124,19 @@ def validated(model: type[M], data: Any, where: str, lines: Lines | None = None)
         problems = []
         for item in error.errors():
             place = tuple(p for p in item["loc"])
-            line = next((f"line {lines[place[:n]]}, " for n in range(len(place), 0, -1)
-                         if place[:n] in lines), "") if lines else ""
+            line = (
+                next(
+                    (f"line {lines[place[:n]]}, " for n in range(len(place), 0, -1) if place[:n] in lines), ""
+                )
+                if lines
+                else ""
+            )
             field = ".".join(str(p) for p in place) or "the whole"
             message = item["msg"].removeprefix("Value error, ")
             if item["type"] == "extra_forbidden":
                 message = "unknown field"
-            problems.append(f"{where}: {line}{field}: {message}" +
-                            (f" (got {item['input']!r})" if not isinstance(item["input"], dict) else ""))
+            problems.append(
+                f"{where}: {line}{field}: {message}"
+                + (f" (got {item['input']!r})" if not isinstance(item["input"], dict) else "")
+            )
         raise AccelsimError("\n".join(problems)) from None

@@ -21,8 +21,9 @@ SEARCHED_ORDERS = tuple(ORDERS.index(order) for order in ("mnk", "mkn", "nkm"))
 
 
 def tile_sizes(size: int, grain: int, limit: int = SIZES) -> list[int]:
-    """Sizes for a loop of `size`: all of them where it is short, else the evenest split for each number of tiles,
-    and that rounded up to whole folds of `grain`, thinned geometrically to about `limit`."""
+    """Sizes for a loop of `size`: all of them where it is short, else the evenest split for each number of
+    tiles, and that rounded up to whole folds of `grain`, thinned geometrically to about `limit`.
+    """
     if size <= EVERY_SIZE_UP_TO:
         return list(range(1, size + 1))
     trips = sorted({max(1, round(size ** (i / (limit - 1)))) for i in range(limit)})
@@ -43,8 +44,10 @@ def candidates_of(p: Problems, row: int, machine: Machine, limit: int = SIZES) -
     pixels += [(1, 1, tx) for tx in tile_sizes(ox, 1, limit) if tx < ox]
     channels = tile_sizes(c, max(1, depth // window), limit)
     filters = tile_sizes(n, cols, limit)
-    grid = np.array([(*pixel, tc, tn) for pixel in dict.fromkeys(pixels) for tc in channels for tn in filters],
-                    dtype=np.int64)
+    grid = np.array(
+        [(*pixel, tc, tn) for pixel in dict.fromkeys(pixels) for tc in channels for tn in filters],
+        dtype=np.int64,
+    )
     orders = np.array(SEARCHED_ORDERS, dtype=np.int64)
     return np.column_stack([np.repeat(grid, len(orders), axis=0), np.tile(orders, len(grid))])
 
@@ -63,10 +66,14 @@ def all_candidates(p: Problems, machine: Machine, names: Iterable[str]) -> tuple
     plan = schedules(p.take(index), tiles_from(np.concatenate(tables)), machine)
     for row, name in enumerate(names):
         if not plan.fits[index == row].any():
-            least = {level: float(np.min(need[index == row])) / 8 for level, need in plan.footprint_bits.items()}
+            least = {
+                level: float(np.min(need[index == row])) / 8 for level, need in plan.footprint_bits.items()
+            }
             sizes = {level.name: int(np.max(level.size_bits)) // 8 for level in machine.levels[1:]}
-            raise AccelsimError(f"layer {name!r} does not fit on chip: its smallest tiles need {least} bytes "
-                                f"of buffers that hold {sizes}; enlarge the buffer")
+            raise AccelsimError(
+                f"layer {name!r} does not fit on chip: its smallest tiles need {least} bytes "
+                f"of buffers that hold {sizes}; enlarge the buffer"
+            )
     return plan, index
 
 

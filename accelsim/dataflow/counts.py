@@ -1,6 +1,7 @@
 """What an array and its buffers do for one layer, in closed form: cycles, folds and elements that move.
 
-The three stationary dataflows are one: two loops of the matrix product lie on rows and columns, the third streams.
+The three stationary dataflows are one: two loops of the matrix product lie on rows and columns, the third
+streams.
 
 | dataflow | rows | columns | streams | cycles of a fold besides the stream |
 |---|---|---|---|---|
@@ -8,7 +9,8 @@ The three stationary dataflows are one: two loops of the matrix product lie on r
 | input stationary  | K | M | N | R to load, R + C - 2 to fill and drain |
 | output stationary | M | N | K | R + C - 2 to fill and drain |
 
-Source of the closed forms: SCALE-Sim (Samajdar et al., ISPASS 2020), with its defects removed (see scalesim.py).
+Source of the closed forms: SCALE-Sim (Samajdar et al., ISPASS 2020), with its defects removed (see
+scalesim.py).
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ from accelsim.dataflow.tiles import (
 class Counts:
     """Columns of counts. Each dict maps an operand to elements (not bytes).
 
-    dram_reads/dram_writes cross the DRAM link (and so write/read the operand's buffer); array_reads/array_writes go
-    between buffer and array. reduction_span: products summed inside the array before the sum meets a buffer.
+    dram_reads/dram_writes cross the DRAM link (and so write/read the operand's buffer);
+    array_reads/array_writes go between buffer and array. reduction_span: products summed inside the array
+    before the sum meets a buffer.
     """
 
     cycles: Ints
@@ -53,10 +56,12 @@ class Counts:
 def dram_traffic(p: Problems, t: Tiles, trips: Trips) -> tuple[dict[str, Ints], dict[str, Ints]]:
     """(reads, writes) of DRAM in elements, whatever the dataflow."""
     outputs = p.m * p.n * p.groups
-    reads = {"input": input_elements(p, t) * p.groups * trips.input_passes,
-             "weight": p.k * p.n * p.groups * trips.weight_passes,
-             "bias": np.where(p.bias_bits > 0, p.n * p.groups, 0),
-             "psum": outputs * trips.psum_spills}
+    reads = {
+        "input": input_elements(p, t) * p.groups * trips.input_passes,
+        "weight": p.k * p.n * p.groups * trips.weight_passes,
+        "bias": np.where(p.bias_bits > 0, p.n * p.groups, 0),
+        "psum": outputs * trips.psum_spills,
+    }
     return reads, {"output": outputs, "psum": outputs * trips.psum_spills}
 
 
@@ -122,11 +127,21 @@ def stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:
     if dataflow == "output_stationary":
         inside = np.where(visits == 1, p.k, t.tc * window)
     return Counts(
-        cycles=cycles, folds=folds, dram_reads=dram_reads, dram_writes=dram_writes,
-        array_reads={"input": input_reads, "weight": weight_reads, "psum": returned,
-                     "bias": np.where(p.bias_bits > 0, p.n * p.groups * trips.m, 0)},
+        cycles=cycles,
+        folds=folds,
+        dram_reads=dram_reads,
+        dram_writes=dram_writes,
+        array_reads={
+            "input": input_reads,
+            "weight": weight_reads,
+            "psum": returned,
+            "bias": np.where(p.bias_bits > 0, p.n * p.groups * trips.m, 0),
+        },
         array_writes={"psum": returned, "output": outputs},
-        trips=trips, reduction_span=inside, outer_additions=returned)
+        trips=trips,
+        reduction_span=inside,
+        outer_additions=returned,
+    )
 
 
 def _packed_groups(p: Problems, t: Tiles, depth: Ints, cols: Ints) -> Ints:
@@ -150,8 +165,9 @@ def _last(size: Ints, tile: Ints) -> Ints:
     return np.where(size % tile > 0, size % tile, tile)
 
 
-def _last_stream(dataflow: str, p: Problems, t: Tiles, lanes: Ints, steps: Ints, stays: Ints,
-                 one_stream: Ints) -> Ints:
+def _last_stream(
+    dataflow: str, p: Problems, t: Tiles, lanes: Ints, steps: Ints, stays: Ints, one_stream: Ints
+) -> Ints:
     """Cycles of the very last fold's stream: nothing has to be loaded behind it."""
     if dataflow == "weight_stationary":
         last = _last(p.b, t.tb) * _last(p.oy, t.ty) * _last(p.ox, t.tx) * steps

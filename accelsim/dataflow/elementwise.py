@@ -39,8 +39,11 @@ def elementwise_plan(nest: ElementwiseNest, machine: Machine) -> ElementwisePlan
     vector_cycles = -(-operations // int(machine.vector_lanes))
     times = [vector_cycles]
     for level in machine.levels:
-        moved = sum(elements * float(level.stored_bits(bits[operand]))
-                    for side in (reads, writes) for operand, elements in side[level.name].items())
+        moved = sum(
+            elements * float(level.stored_bits(bits[operand]))
+            for side in (reads, writes)
+            for operand, elements in side[level.name].items()
+        )
         times.append(math.ceil(moved / float(level.bits_per_cycle)))
     buffered = all(level.double_buffered for level in machine.levels[1:] if level.kind == "sram")
     latency = max(times) if buffered else max(times[0], *times[2:]) + times[1]

@@ -87,14 +87,22 @@ class Machine:
             per_activation = fused_width(self.activation_bits) // fused_width(p.activation_bits)
             return np.maximum(1, per_weight) * np.maximum(1, per_activation), one
         if self.pe == "serial":
-            return one, {"weight": p.weight_bits, "activation": p.activation_bits,
-                         "both": p.weight_bits * p.activation_bits}[self.serial_operand]
+            return one, {
+                "weight": p.weight_bits,
+                "activation": p.activation_bits,
+                "both": p.weight_bits * p.activation_bits,
+            }[self.serial_operand]
         return one, one
 
     def operand_bits(self, p: Problems) -> dict[str, Ints]:
         """Bits of an element of each operand, as it is stored."""
-        return {"weight": p.weight_bits, "input": p.activation_bits, "output": p.output_bits,
-                "psum": self.accumulator_bits + 0 * p.b, "bias": p.bias_bits}
+        return {
+            "weight": p.weight_bits,
+            "input": p.activation_bits,
+            "output": p.output_bits,
+            "psum": self.accumulator_bits + 0 * p.b,
+            "bias": p.bias_bits,
+        }
 
 
 def fused_width(bits: Ints) -> Ints:
@@ -105,15 +113,22 @@ def fused_width(bits: Ints) -> Ints:
 def structure(spec: AcceleratorSpec) -> tuple:
     """What must be equal for specs to share columns."""
     array = spec.array
-    return (array.dataflow, array.pe, array.serial_operand,
-            tuple((m.name, m.kind, m.operands, m.packing) for m in spec.memories))
+    return (
+        array.dataflow,
+        array.pe,
+        array.serial_operand,
+        tuple((m.name, m.kind, m.operands, m.packing) for m in spec.memories),
+    )
 
 
 def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints | None = None) -> Machine:
-    """Columns of one spec (scalars) or of many (spec `index[i]` for pair i). Raises where structures differ."""
+    """Columns of one spec (scalars) or of many (spec `index[i]` for pair i). Raises where structures differ.
+    """
     many = [specs] if isinstance(specs, AcceleratorSpec) else list(specs)
     if len({structure(spec) for spec in many}) != 1:
-        raise AccelsimError("specs that are priced together must have the same dataflow, elements and memories")
+        raise AccelsimError(
+            "specs that are priced together must have the same dataflow, elements and memories"
+        )
     first = many[0]
 
     def column(values: Sequence[float], dtype: type = np.int64) -> Ints:
@@ -123,20 +138,30 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
     levels = []
     for i, memory in enumerate(first.memories):
         rows = [spec.memories[i] for spec in many]
-        levels.append(Level(
-            memory.name, memory.kind, memory.operands, memory.packing,
-            size_bits=column([8 * r.size_bytes for r in rows]), word_bits=column([r.word_bits for r in rows]),
-            bits_per_cycle=column([8 * r.bandwidth_bytes_per_cycle for r in rows], np.float64),
-            burst_bits=column([8 * r.burst_bytes for r in rows]),
-            double_buffered=column([r.double_buffered for r in rows], np.bool_)))
+        levels.append(
+            Level(
+                memory.name,
+                memory.kind,
+                memory.operands,
+                memory.packing,
+                size_bits=column([8 * r.size_bytes for r in rows]),
+                word_bits=column([r.word_bits for r in rows]),
+                bits_per_cycle=column([8 * r.bandwidth_bytes_per_cycle for r in rows], np.float64),
+                burst_bits=column([8 * r.burst_bytes for r in rows]),
+                double_buffered=column([r.double_buffered for r in rows], np.bool_),
+            )
+        )
     arrays = [spec.array for spec in many]
     return Machine(
-        first.array.dataflow, first.array.pe, first.array.serial_operand,
-        rows=column([a.rows for a in arrays]), cols=column([a.cols for a in arrays]),
+        first.array.dataflow,
+        first.array.pe,
+        first.array.serial_operand,
+        rows=column([a.rows for a in arrays]),
+        cols=column([a.cols for a in arrays]),
         weight_bits=column([a.weight_bits for a in arrays]),
         activation_bits=column([a.activation_bits for a in arrays]),
         overlap_folds=column([a.overlap_folds for a in arrays], np.bool_),
         accumulator_bits=column([a.accumulators.bits for a in arrays]),
-        vector_lanes=column([spec.vector.lanes for spec in many]), levels=tuple(levels))
-
-
+        vector_lanes=column([spec.vector.lanes for spec in many]),
+        levels=tuple(levels),
+    )

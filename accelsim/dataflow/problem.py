@@ -87,12 +87,32 @@ def _row(nest: LoopNest) -> tuple[int, ...]:
     (sy, sx), (dy, dx) = nest.stride, nest.dilation
     if 1.5 * nest.macs * 64 > 2**62:
         raise AccelsimError(f"a layer with {nest.macs} MACs is too large to count in 64-bit integers")
-    return (nest.b, nest.oy, nest.ox, nest.c // nest.groups, nest.n, nest.fy, nest.fx, nest.groups,
-            nest.iy, nest.ix, sy, sx, dy, dx, top, left,
-            valid_taps(nest.oy, nest.fy, sy, dy, top, nest.iy),
-            valid_taps(nest.ox, nest.fx, sx, dx, left, nest.ix),
-            nest.weight_bits, nest.activation_bits, nest.output_bits, nest.bias_bits,
-            nest.asymmetric_weights, nest.requantized)
+    return (
+        nest.b,
+        nest.oy,
+        nest.ox,
+        nest.c // nest.groups,
+        nest.n,
+        nest.fy,
+        nest.fx,
+        nest.groups,
+        nest.iy,
+        nest.ix,
+        sy,
+        sx,
+        dy,
+        dx,
+        top,
+        left,
+        valid_taps(nest.oy, nest.fy, sy, dy, top, nest.iy),
+        valid_taps(nest.ox, nest.fx, sx, dx, left, nest.ix),
+        nest.weight_bits,
+        nest.activation_bits,
+        nest.output_bits,
+        nest.bias_bits,
+        nest.asymmetric_weights,
+        nest.requantized,
+    )
 
 
 def problems_of(nests: Sequence[LoopNest]) -> Problems:

@@ -20,8 +20,8 @@ class Schedules:
     """Columns of schedules.
 
     reads, writes: {memory: {operand: elements}}, every crossing of the memory's port; compute_cycles: of the
-    array, fills and drains included; stall_cycles: what waiting for DRAM, buffer ports or the vector unit adds;
-    vector_operations: requantizations and row-sum additions; fits: the tiles fit into the buffers.
+    array, fills and drains included; stall_cycles: what waiting for DRAM, buffer ports or the vector unit
+    adds; vector_operations: requantizations and row-sum additions; fits: the tiles fit into the buffers.
     """
 
     problems: Problems
@@ -44,10 +44,19 @@ class Schedules:
 def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[str, Ints]:
     """Bits that the tiles take in each buffer: twice for an operand whose tiles follow each other there."""
     trips, bits = counts.trips, machine.operand_bits(p)
-    moving = {"input": trips.m * trips.k * p.groups > 1, "weight": trips.n * trips.k * p.groups > 1,
-              "output": trips.m * trips.n * p.groups > 1, "bias": trips.n * p.groups > 1}
-    elements = {"input": input_tile(p, t), "weight": t.tc * p.fy * p.fx * t.tn, "output": t.tm * t.tn,
-                "bias": np.where(p.bias_bits > 0, t.tn, 0), "psum": _live_sums(t, machine, counts)}
+    moving = {
+        "input": trips.m * trips.k * p.groups > 1,
+        "weight": trips.n * trips.k * p.groups > 1,
+        "output": trips.m * trips.n * p.groups > 1,
+        "bias": trips.n * p.groups > 1,
+    }
+    elements = {
+        "input": input_tile(p, t),
+        "weight": t.tc * p.fy * p.fx * t.tn,
+        "output": t.tm * t.tn,
+        "bias": np.where(p.bias_bits > 0, t.tn, 0),
+        "psum": _live_sums(t, machine, counts),
+    }
     taken: dict[str, Ints] = {level.name: np.zeros(len(p)) for level in machine.levels[1:]}
     for operand, count in elements.items():
         level = machine.level_of(operand)
@@ -58,8 +67,10 @@ def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[
 
 def _live_sums(t: Tiles, machine: Machine, counts: Counts) -> Ints:
     """Partial sums that wait in their buffer at once: a column of folds, or a whole tile between k tiles."""
-    per_fold = {"weight_stationary": t.tm * np.minimum(t.tn, machine.cols),
-                "input_stationary": np.minimum(t.tm, machine.cols) * t.tn}.get(machine.dataflow, t.tm * t.tn)
+    per_fold = {
+        "weight_stationary": t.tm * np.minimum(t.tn, machine.cols),
+        "input_stationary": np.minimum(t.tm, machine.cols) * t.tn,
+    }.get(machine.dataflow, t.tm * t.tn)
     waiting = np.where(counts.trips.k > 1, t.tm * t.tn, per_fold)
     return np.where(counts.array_writes["psum"] > 0, waiting, 0)
 
@@ -67,13 +78,17 @@ def _live_sums(t: Tiles, machine: Machine, counts: Counts) -> Ints:
 def vector_work(p: Problems) -> dict[str, Ints]:
     """Operations of the vector unit beside the array, by purpose.
 
-    Requantization: one per output. Row sums of asymmetric weights: every input of a group is added once over its
-    channels, each output pixel adds its window of those sums, and each output subtracts z_w times the sum.
+    Requantization: one per output. Row sums of asymmetric weights: every input of a group is added once over
+    its channels, each output pixel adds its window of those sums, and each output subtracts z_w times the
+    sum.
     """
     outputs = p.m * p.n * p.groups
     inputs = p.b * p.iy * p.ix * p.c * p.groups
     sums = inputs + p.b * p.taps_y * p.taps_x * p.groups + outputs
-    return {"requantize": np.where(p.requantized > 0, outputs, 0), "row_sums": np.where(p.asymmetric > 0, sums, 0)}
+    return {
+        "requantize": np.where(p.requantized > 0, outputs, 0),
+        "row_sums": np.where(p.asymmetric > 0, sums, 0),
+    }
 
 
 def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
@@ -101,34 +116,57 @@ def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
     vector_cycles = -(-(work["requantize"] + work["row_sums"]) // machine.vector_lanes)
     busy = np.maximum(counts.cycles, vector_cycles)
     for level in machine.levels[1:]:
-        moved = sum(side[level.name].get(operand, 0) * level.stored_bits(bits[operand])
-                    for side in (reads, writes) for operand in side[level.name])
+        moved = sum(
+            side[level.name].get(operand, 0) * level.stored_bits(bits[operand])
+            for side in (reads, writes)
+            for operand in side[level.name]
+        )
         busy = np.maximum(busy, np.ceil(moved / level.bits_per_cycle).astype(np.int64))
     latency = np.maximum(busy, _latency(p, t, machine, counts, busy))
     footprint = footprints(p, t, machine, counts)
-    fits = np.all([footprint[level.name] <= level.size_bits for level in machine.levels[1:]
-                   if level.kind == "sram"], axis=0)
-    return Schedules(p, t, counts, reads, writes, counts.cycles, latency - counts.cycles, work, vector_cycles,
-                     footprint, fits)
+    fits = np.all(
+        [footprint[level.name] <= level.size_bits for level in machine.levels[1:] if level.kind == "sram"],
+        axis=0,
+    )
+    return Schedules(
+        p,
+        t,
+        counts,
+        reads,
+        writes,
+        counts.cycles,
+        latency - counts.cycles,
+        work,
+        vector_cycles,
+        footprint,
+        fits,
+    )
 
 
 def _latency(p: Problems, t: Tiles, machine: Machine, counts: Counts, busy: Ints) -> Ints:
     """Cycles with the DRAM link: every step of the tile loops takes the longer of its work and its transfers.
 
-    Steps are of four kinds by the outermost loop that advances (group, outer, middle, inner); an operand moves
-    when a loop that indexes it advances or restarts. Without double buffering work and transfers add up. The
-    first tiles arrive before work starts and the last leaves after it ends.
+    Steps are of four kinds by the outermost loop that advances (group, outer, middle, inner); an operand
+    moves when a loop that indexes it advances or restarts. Without double buffering work and transfers add
+    up. The first tiles arrive before work starts and the last leaves after it ends.
     """
     dram, bits, trips = machine.dram, machine.operand_bits(p), counts.trips
     count = np.stack([trips.m, trips.n, trips.k])
     position = POSITION[t.order].T  # position[loop] in 0 (outermost) … 2
-    ordered = np.stack([np.take_along_axis(count, np.argsort(position, axis=0)[i:i + 1], axis=0)[0]
-                        for i in range(3)])
+    ordered = np.stack(
+        [np.take_along_axis(count, np.argsort(position, axis=0)[i : i + 1], axis=0)[0] for i in range(3)]
+    )
     outer, middle, inner = ordered
-    steps = [p.groups, p.groups * (outer - 1), p.groups * outer * (middle - 1),
-             p.groups * outer * middle * (inner - 1)]
-    moved = {o: dram.bytes_for(counts.dram_reads.get(o, 0) + counts.dram_writes.get(o, 0), bits[o]) * 8.0
-             for o in ("input", "weight", "output", "psum", "bias")}
+    steps = [
+        p.groups,
+        p.groups * (outer - 1),
+        p.groups * outer * (middle - 1),
+        p.groups * outer * middle * (inner - 1),
+    ]
+    moved = {
+        o: dram.bytes_for(counts.dram_reads.get(o, 0) + counts.dram_writes.get(o, 0), bits[o]) * 8.0
+        for o in ("input", "weight", "output", "psum", "bias")
+    }
     moved["weight"] = moved["weight"] + moved["bias"]
     load = [np.zeros(len(p)) for _ in steps]
     first = np.zeros(len(p))
@@ -147,8 +185,10 @@ def _latency(p: Problems, t: Tiles, machine: Machine, counts: Counts, busy: Ints
         first = first + np.where(operand == "psum", 0, tile)
     total = sum(steps)
     work = busy / total
-    overlapped = sum(n * np.maximum(work, bits_ / dram.bits_per_cycle) for n, bits_ in
-                     zip(steps, load, strict=True)) + first / dram.bits_per_cycle
+    overlapped = (
+        sum(n * np.maximum(work, bits_ / dram.bits_per_cycle) for n, bits_ in zip(steps, load, strict=True))
+        + first / dram.bits_per_cycle
+    )
     buffered = np.all([level.double_buffered for level in machine.levels[1:] if level.kind == "sram"], axis=0)
     apart = busy + sum(moved[o] for o in _INDEXED_BY) / dram.bits_per_cycle
     return np.ceil(np.where(buffered, np.minimum(overlapped, apart), apart)).astype(np.int64)

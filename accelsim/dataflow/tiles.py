@@ -1,7 +1,7 @@
 """Tiles of a layer that move between DRAM and the buffers: sizes, loop order, and what each operand moves.
 
-Groups are the outermost loop (they share nothing). Inside, three loops over tiles, in any order: m (batch, output
-rows and columns), n (filters), k (input channels; the whole filter window stays together).
+Groups are the outermost loop (they share nothing). Inside, three loops over tiles, in any order: m (batch,
+output rows and columns), n (filters), k (input channels; the whole filter window stays together).
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def _clipped_series(first: Ints, step: Ints, count: Ints, top: Ints) -> Ints:
 class Trips:
     """Of each tiling: trips of the loops, and how often each operand crosses the DRAM link.
 
-    input_passes, weight_passes: times each element is fetched (halos apart); psum_spills: times each partial sum
-    leaves for DRAM and returns, less than the k trips by one or 0.
+    input_passes, weight_passes: times each element is fetched (halos apart); psum_spills: times each partial
+    sum leaves for DRAM and returns, less than the k trips by one or 0.
     """
 
     m: Ints
@@ -127,19 +127,28 @@ def trips_of(p: Problems, t: Tiles) -> Trips:
     input_leaves = ((m > 1) & (at_m > at_n)) | ((k > 1) & (at_k > at_n))
     weight_leaves = ((n > 1) & (at_n > at_m)) | ((k > 1) & (at_k > at_m))
     psum_leaves = ((m > 1) & (at_m > at_k)) | ((n > 1) & (at_n > at_k))
-    return Trips(m, n, k, np.where(input_leaves, n, 1), np.where(weight_leaves, m, 1),
-                 np.where(psum_leaves, k - 1, 0), np.argmax(np.stack([at_m, at_n, at_k]), axis=0))
+    return Trips(
+        m,
+        n,
+        k,
+        np.where(input_leaves, n, 1),
+        np.where(weight_leaves, m, 1),
+        np.where(psum_leaves, k - 1, 0),
+        np.argmax(np.stack([at_m, at_n, at_k]), axis=0),
+    )
 
 
 def innermost_running(trips: Trips, t: Tiles) -> Ints:
     """Which loop with more than one trip (0 m, 1 n, 2 k) is innermost; -1 where no loop runs."""
-    positions = np.stack([np.where(count > 1, POSITION[t.order, i], -1)
-                          for i, count in enumerate((trips.m, trips.n, trips.k))])
+    positions = np.stack(
+        [np.where(count > 1, POSITION[t.order, i], -1) for i, count in enumerate((trips.m, trips.n, trips.k))]
+    )
     return np.where(positions.max(axis=0) < 0, -1, positions.argmax(axis=0))
 
 
 def input_elements(p: Problems, t: Tiles) -> Ints:
-    """Input elements of one group fetched in one pass over all m and k tiles, overlaps of the tiles included."""
+    """Input elements of one group fetched in one pass over all m and k tiles, overlaps of the tiles included.
+    """
     rows = halo_rows(p.oy, t.ty, p.fy, p.stride_y, p.dilation_y, p.pad_top, p.iy)
     columns = halo_rows(p.ox, t.tx, p.fx, p.stride_x, p.dilation_x, p.pad_left, p.ix)
     return p.b * p.c * rows * columns

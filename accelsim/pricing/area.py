@@ -10,18 +10,28 @@ from accelsim.pricing.sram import sram
 def _vector_lane(spec: AcceleratorSpec) -> dict[str, float]:
     """Amounts in one lane of the vector unit: a multiplier, adders and registers of its width."""
     lane = spec.vector.lane_bits
-    return {"multiplier": float(laws.multiplier_factor(lane, lane, spec.technology, "multiplier_area_exponent")),
-            "adder": 3.0 * lane, "register": 4.0 * lane}
+    return {
+        "multiplier": float(laws.multiplier_factor(lane, lane, spec.technology, "multiplier_area_exponent")),
+        "adder": 3.0 * lane,
+        "register": 4.0 * lane,
+    }
 
 
 def area_mm2(spec: AcceleratorSpec) -> dict[str, float]:
-    """By component: "mac", "accumulator", every on-chip memory by name, "vector". Wires and control are not in it."""
+    """By component: "mac", "accumulator", every on-chip memory by name, "vector". Wires and control are not
+    in it.
+    """
     tech, pes = spec.technology, spec.array.pes
     parts = {name: um2 * pes * 1e-6 for name, um2 in laws.element_area_um2(spec.array, tech).items()}
     for memory in spec.memories:
         if memory.kind != "dram":
-            table = sram(memory.size_bytes, memory.word_bits, memory.banks, tech.node_nm,
-                         memory.device or tech.sram_cell)
+            table = sram(
+                memory.size_bytes,
+                memory.word_bits,
+                memory.banks,
+                tech.node_nm,
+                memory.device or tech.sram_cell,
+            )
             copies = pes if memory.per_pe else 1
             parts[memory.name] = table.area_mm2 * copies * tech.constant("sram_area").value
     lane = sum(amount * tech.constant(f"{name}_area").value for name, amount in _vector_lane(spec).items())
@@ -34,7 +44,13 @@ def leakage_mw(spec: AcceleratorSpec) -> dict[str, float]:
     tech, pes = spec.technology, spec.array.pes
     elements = sum(laws.element_leakage_uw(spec.array, tech).values()) * pes * 1e-3
     lane = sum(amount * tech.constant(f"{name}_leakage").value for name, amount in _vector_lane(spec).items())
-    memories = sum(sram(m.size_bytes, m.word_bits, m.banks, tech.node_nm, m.device or tech.sram_cell).leakage_mw
-                   * (pes if m.per_pe else 1) for m in spec.memories if m.kind != "dram")
-    return {"multiplier_leakage": elements + lane * spec.vector.lanes * 1e-3,
-            "sram_leakage": memories * tech.constant("sram_leakage").value}
+    memories = sum(
+        sram(m.size_bytes, m.word_bits, m.banks, tech.node_nm, m.device or tech.sram_cell).leakage_mw
+        * (pes if m.per_pe else 1)
+        for m in spec.memories
+        if m.kind != "dram"
+    )
+    return {
+        "multiplier_leakage": elements + lane * spec.vector.lanes * 1e-3,
+        "sram_leakage": memories * tech.constant("sram_leakage").value,
+    }

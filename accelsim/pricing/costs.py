@@ -101,8 +101,10 @@ class CostReport:
     @property
     def band_pj(self) -> tuple[float, float]:
         """(low, high) of the total energy: the same constant errs the same way in every layer."""
-        return (math.fsum(layer.band_pj[0] for layer in self.layers),
-                math.fsum(layer.band_pj[1] for layer in self.layers))
+        return (
+            math.fsum(layer.band_pj[0] for layer in self.layers),
+            math.fsum(layer.band_pj[1] for layer in self.layers),
+        )
 
     @property
     def macs(self) -> int:
@@ -132,8 +134,14 @@ class CostReport:
     @property
     def peak_power_w(self) -> float:
         """Power of the layer that draws most."""
-        return max((layer.total_energy_pj * 1e-12 * self.spec.clock_hz / layer.latency_cycles
-                    for layer in self.layers if layer.latency_cycles), default=0.0)
+        return max(
+            (
+                layer.total_energy_pj * 1e-12 * self.spec.clock_hz / layer.latency_cycles
+                for layer in self.layers
+                if layer.latency_cycles
+            ),
+            default=0.0,
+        )
 
     @property
     def energy_delay_js(self) -> float:
@@ -152,8 +160,9 @@ class CostReport:
     @property
     def utilization(self) -> float:
         """MACs done over MACs that fit in the total latency at the layers' peak rates."""
-        peak = math.fsum(layer.peak_macs_per_cycle * layer.latency_cycles
-                         for layer in self.layers if layer.macs)
+        peak = math.fsum(
+            layer.peak_macs_per_cycle * layer.latency_cycles for layer in self.layers if layer.macs
+        )
         return self.macs / peak if peak else 0.0
 
     @property
@@ -162,13 +171,17 @@ class CostReport:
 
     @property
     def bytes_read(self) -> dict[str, dict[str, int]]:
-        return {m.name: _added(layer.bytes_read.get(m.name, {}) for layer in self.layers)
-                for m in self.spec.memories}
+        return {
+            m.name: _added(layer.bytes_read.get(m.name, {}) for layer in self.layers)
+            for m in self.spec.memories
+        }
 
     @property
     def bytes_written(self) -> dict[str, dict[str, int]]:
-        return {m.name: _added(layer.bytes_written.get(m.name, {}) for layer in self.layers)
-                for m in self.spec.memories}
+        return {
+            m.name: _added(layer.bytes_written.get(m.name, {}) for layer in self.layers)
+            for m in self.spec.memories
+        }
 
     def bytes_at(self, memory: str) -> int:
         return sum(layer.bytes_at(memory) for layer in self.layers)
@@ -187,9 +200,15 @@ class CostReport:
                 continue
             intensity = 2 * layer.macs / moved
             peak = 2 * layer.peak_macs_per_cycle * self.spec.clock_hz
-            rows.append({"name": layer.name, "ops_per_byte": intensity,
-                         "achieved_ops_per_s": 2 * layer.macs * self.spec.clock_hz / layer.latency_cycles,
-                         "attainable_ops_per_s": min(peak, intensity * slope), "peak_ops_per_s": peak})
+            rows.append(
+                {
+                    "name": layer.name,
+                    "ops_per_byte": intensity,
+                    "achieved_ops_per_s": 2 * layer.macs * self.spec.clock_hz / layer.latency_cycles,
+                    "attainable_ops_per_s": min(peak, intensity * slope),
+                    "peak_ops_per_s": peak,
+                }
+            )
         return rows
 
     def check(self) -> None:
@@ -199,9 +218,18 @@ class CostReport:
         Raises AccelsimError that names the layer: such a report is a defect, never a property of the network.
         """
         for layer in self.layers:
-            counts = [layer.macs, layer.compute_cycles, layer.stall_cycles, layer.vector_cycles,
-                      *(b for side in (layer.bytes_read, layer.bytes_written) for per in side.values()
-                        for b in per.values())]
+            counts = [
+                layer.macs,
+                layer.compute_cycles,
+                layer.stall_cycles,
+                layer.vector_cycles,
+                *(
+                    b
+                    for side in (layer.bytes_read, layer.bytes_written)
+                    for per in side.values()
+                    for b in per.values()
+                ),
+            ]
             if any(count < 0 for count in counts):
                 raise AccelsimError(f"layer {layer.name!r}: negative count in its cost")
             if any(not math.isfinite(e) or e < 0 for e in layer.energy_pj.values()):
@@ -213,5 +241,6 @@ class CostReport:
                 raise AccelsimError(f"layer {layer.name!r}: energy lies outside its band {layer.band_pj}")
         by_component = math.fsum(self.energy_pj.values())
         if not math.isclose(by_component, self.total_energy_pj, rel_tol=1e-9, abs_tol=1e-9):
-            raise AccelsimError(f"energy by component adds up to {by_component} pJ, "
-                                f"by layer to {self.total_energy_pj} pJ")
+            raise AccelsimError(
+                f"energy by component adds up to {by_component} pJ, by layer to {self.total_energy_pj} pJ"
+            )

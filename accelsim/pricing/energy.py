@@ -35,38 +35,64 @@ def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, 
     if memory.kind == "dram":
         per_word = technology.constant(dram_constant(memory)).value * memory.word_bits
         return per_word, per_word
-    table = sram(memory.size_bytes, memory.word_bits, memory.banks, technology.node_nm,
-                 memory.device or technology.sram_cell)
+    table = sram(
+        memory.size_bytes,
+        memory.word_bits,
+        memory.banks,
+        technology.node_nm,
+        memory.device or technology.sram_cell,
+    )
     scale = technology.constant("sram_energy").value
     return table.read_pj * scale, table.write_pj * scale
 
 
-def adding_terms(component: str, additions: Ints, bits: Ints, spec: AcceleratorSpec,
-                 registers: int = 1) -> list[Term]:
+def adding_terms(
+    component: str, additions: Ints, bits: Ints, spec: AcceleratorSpec, registers: int = 1
+) -> list[Term]:
     """Additions of so many bits, each through `registers` registers as wide."""
     tech = spec.technology
-    return [Term(component, "adder_energy", additions * bits * tech.constant("adder_energy").value),
-            Term(component, "register_energy",
-                 additions * bits * registers * tech.constant("register_energy").value)]
+    return [
+        Term(component, "adder_energy", additions * bits * tech.constant("adder_energy").value),
+        Term(
+            component,
+            "register_energy",
+            additions * bits * registers * tech.constant("register_energy").value,
+        ),
+    ]
 
 
-def mac_terms(macs: Ints, weight_bits: Ints, activation_bits: Ints, outer_additions: Ints, lanes: Ints,
-              spec: AcceleratorSpec) -> list[Term]:
+def mac_terms(
+    macs: Ints,
+    weight_bits: Ints,
+    activation_bits: Ints,
+    outer_additions: Ints,
+    lanes: Ints,
+    spec: AcceleratorSpec,
+) -> list[Term]:
     """What the processing elements spend, and the additions of partial sums at their edge."""
     tech, array = spec.technology, spec.array
     part = laws.element(array, tech, weight_bits, activation_bits, "multiplier_energy_exponent", lanes)
-    terms = [Term(component, constant, macs * amount * tech.constant(constant).value)
-             for component, constant, amount in (
-                 ("mac", "multiplier_energy", part.multiplier), ("mac", "adder_energy", part.adder_bits),
-                 ("mac", "register_energy", part.register_bits),
-                 ("mac", "fused_brick_energy", part.bricks),
-                 ("accumulator", "adder_energy", part.accumulator_adder_bits),
-                 ("accumulator", "register_energy", part.accumulator_register_bits))]
+    terms = [
+        Term(component, constant, macs * amount * tech.constant(constant).value)
+        for component, constant, amount in (
+            ("mac", "multiplier_energy", part.multiplier),
+            ("mac", "adder_energy", part.adder_bits),
+            ("mac", "register_energy", part.register_bits),
+            ("mac", "fused_brick_energy", part.bricks),
+            ("accumulator", "adder_energy", part.accumulator_adder_bits),
+            ("accumulator", "register_energy", part.accumulator_register_bits),
+        )
+    ]
     return terms + adding_terms("accumulator", outer_additions, array.accumulators.bits, spec)
 
 
-def memory_terms(reads: dict[str, dict[str, Ints]], writes: dict[str, dict[str, Ints]], bits: dict[str, Ints],
-                 machine: Machine, spec: AcceleratorSpec) -> list[Term]:
+def memory_terms(
+    reads: dict[str, dict[str, Ints]],
+    writes: dict[str, dict[str, Ints]],
+    bits: dict[str, Ints],
+    machine: Machine,
+    spec: AcceleratorSpec,
+) -> list[Term]:
     """Accesses of every memory, in words; the wires between buffers and array."""
     terms = []
     wired_bits = 0.0
@@ -74,14 +100,25 @@ def memory_terms(reads: dict[str, dict[str, Ints]], writes: dict[str, dict[str, 
         if level.kind == "registers":
             continue
         read_pj, write_pj = access_energy_pj(memory, spec)
-        energy = sum((side[level.name][operand] * level.stored_bits(bits[operand]) / level.word_bits * pj
-                      for side, pj in ((reads, read_pj), (writes, write_pj)) for operand in side[level.name]), 0.0)
+        energy = sum(
+            (
+                side[level.name][operand] * level.stored_bits(bits[operand]) / level.word_bits * pj
+                for side, pj in ((reads, read_pj), (writes, write_pj))
+                for operand in side[level.name]
+            ),
+            0.0,
+        )
         constant = dram_constant(memory) if memory.kind == "dram" else "sram_energy"
         terms.append(Term(memory.name, constant, energy))
         if memory.kind == "sram":
             wired_bits = wired_bits + sum(
-                (side[level.name][operand] * bits[operand] for side in (reads, writes)
-                 for operand in side[level.name]), 0.0)
+                (
+                    side[level.name][operand] * bits[operand]
+                    for side in (reads, writes)
+                    for operand in side[level.name]
+                ),
+                0.0,
+            )
     wire = spec.technology.constant("wire_energy").value * wire_length_mm(spec)
     return [*terms, Term("wires", "wire_energy", wired_bits * wire)]
 
@@ -95,9 +132,11 @@ def vector_terms(work: dict[str, Ints], spec: AcceleratorSpec) -> list[Term]:
     """Requantization (a wide multiplication, a rounding addition, a shift and a clamp) and row sums."""
     lane = spec.vector.lane_bits
     multiply = spec.technology.constant("requantize_multiply_energy").value * (lane / 32) ** 2
-    return [Term("requantize", "requantize_multiply_energy", work["requantize"] * multiply),
-            *adding_terms("requantize", work["requantize"], 2 * lane, spec, registers=2),
-            *adding_terms("row_sums", work["row_sums"], spec.array.accumulators.bits, spec, registers=2)]
+    return [
+        Term("requantize", "requantize_multiply_energy", work["requantize"] * multiply),
+        *adding_terms("requantize", work["requantize"], 2 * lane, spec, registers=2),
+        *adding_terms("row_sums", work["row_sums"], spec.array.accumulators.bits, spec, registers=2),
+    ]
 
 
 def idle_terms(macs: Ints, peak: Ints, latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
@@ -111,18 +150,23 @@ def idle_terms(macs: Ints, peak: Ints, latency_cycles: Ints, spec: AcceleratorSp
 def leakage_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
     """Leakage of the whole chip while the layer runs."""
     pj_per_cycle_per_mw = 1e9 / spec.clock_hz
-    return [Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)
-            for constant, mw in leakage_mw(spec).items()]
+    return [
+        Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)
+        for constant, mw in leakage_mw(spec).items()
+    ]
 
 
 def schedule_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> list[Term]:
     """Every term of MAC layers."""
     p = plan.problems
     lanes, steps = machine.lanes_and_steps(p)
-    return [*idle_terms(p.macs, spec.array.pes * lanes / steps, plan.latency_cycles, spec),
-            *mac_terms(p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec),
-            *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine, spec),
-            *vector_terms(plan.vector_operations, spec), *leakage_terms(plan.latency_cycles, spec)]
+    return [
+        *idle_terms(p.macs, spec.array.pes * lanes / steps, plan.latency_cycles, spec),
+        *mac_terms(p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec),
+        *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine, spec),
+        *vector_terms(plan.vector_operations, spec),
+        *leakage_terms(plan.latency_cycles, spec),
+    ]
 
 
 def total_of(terms: Iterable[Term]) -> np.ndarray:
@@ -141,5 +185,6 @@ def band_pj(terms: Iterable[Term], spec: AcceleratorSpec) -> np.ndarray:
     shares: dict[str, np.ndarray] = {}
     for term in terms:
         shares[term.constant] = shares.get(term.constant, 0.0) + term.energy_pj
-    return np.sqrt(sum((share * spec.technology.constant(name).uncertainty) ** 2
-                       for name, share in shares.items()))
+    return np.sqrt(
+        sum((share * spec.technology.constant(name).uncertainty) ** 2 for name, share in shares.items())
+    )

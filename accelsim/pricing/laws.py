@@ -1,8 +1,8 @@
 """Energy, area and leakage of a processing element from the widths of its operands and accumulator.
 
-Widths are numbers or columns. Multiplier (L1): s·((a·(b - β)) / (8·(8 - β)))^e with a >= b, the widths, s the value
-at 8×8 bits, β = multiplier_offset. Adder and registers (L2): in proportion to their bits. Constants, with their
-fits and sources, are in data/technology.
+Widths are numbers or columns. Multiplier (L1): s·((a·(b - β)) / (8·(8 - β)))^e with a >= b, the widths, s the
+value at 8×8 bits, β = multiplier_offset. Adder and registers (L2): in proportion to their bits. Constants,
+with their fits and sources, are in data/technology.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from accelsim.hardware import ArraySpec, TechnologySpec
 Number = np.ndarray | float
 
 
-def multiplier_factor(weight_bits: Number, activation_bits: Number, technology: TechnologySpec,
-                      exponent: str) -> Number:
+def multiplier_factor(
+    weight_bits: Number, activation_bits: Number, technology: TechnologySpec, exponent: str
+) -> Number:
     """(L1) without its scale: 1 for 8×8 bits."""
     offset = technology.constant("multiplier_offset").value
     wide, narrow = np.maximum(weight_bits, activation_bits), np.minimum(weight_bits, activation_bits)
@@ -30,22 +31,24 @@ def multiplier_factor(weight_bits: Number, activation_bits: Number, technology: 
 def multiplier_energy_pj(weight_bits: Number, activation_bits: Number, technology: TechnologySpec) -> Number:
     """Dynamic energy of one multiplication (L1)."""
     return technology.constant("multiplier_energy").value * multiplier_factor(
-        weight_bits, activation_bits, technology, "multiplier_energy_exponent")
+        weight_bits, activation_bits, technology, "multiplier_energy_exponent"
+    )
 
 
 def multiplier_area_um2(weight_bits: Number, activation_bits: Number, technology: TechnologySpec) -> Number:
     """Area of one multiplier (L1)."""
     return technology.constant("multiplier_area").value * multiplier_factor(
-        weight_bits, activation_bits, technology, "multiplier_area_exponent")
+        weight_bits, activation_bits, technology, "multiplier_area_exponent"
+    )
 
 
 @dataclass(frozen=True)
 class Element:
     """How much of each law one product uses: amounts per MAC, in units of the constants' denominators.
 
-    multiplier: multiplications at the widths (factor of L1); adder_bits, register_bits: bits clocked per MAC of the
-    synthesised element, as wide as the product; accumulator_adder_bits, accumulator_register_bits: what the
-    accumulator adds; bricks: fused 2-bit bricks.
+    multiplier: multiplications at the widths (factor of L1); adder_bits, register_bits: bits clocked per MAC
+    of the synthesised element, as wide as the product; accumulator_adder_bits, accumulator_register_bits:
+    what the accumulator adds; bricks: fused 2-bit bricks.
     """
 
     multiplier: Number
@@ -56,14 +59,20 @@ class Element:
     bricks: Number
 
 
-def element(array: ArraySpec, technology: TechnologySpec, weight_bits: Number, activation_bits: Number,
-            exponent: str, lanes: Number = 1) -> Element:
+def element(
+    array: ArraySpec,
+    technology: TechnologySpec,
+    weight_bits: Number,
+    activation_bits: Number,
+    exponent: str,
+    lanes: Number = 1,
+) -> Element:
     """The element's work per MAC for operands of these widths (or its hardware, at the array's widths).
 
-    exponent: the constant with the exponent of L1. A product w + a bits wide is registered and added; the rest of
-    the accumulator counts apart. A tree of n products accumulates once per n. "fixed": the array's own widths,
-    whatever the operands; "serial": one bit of the serial operand per cycle, an accumulation each cycle; "fused":
-    bricks, an accumulation per `lanes` products.
+    exponent: the constant with the exponent of L1. A product w + a bits wide is registered and added; the
+    rest of the accumulator counts apart. A tree of n products accumulates once per n. "fixed": the array's
+    own widths, whatever the operands; "serial": one bit of the serial operand per cycle, an accumulation each
+    cycle; "fused": bricks, an accumulation per `lanes` products.
     """
     w, a = weight_bits, activation_bits
     if array.pe in ("fixed", "sized"):
@@ -78,7 +87,8 @@ def element(array: ArraySpec, technology: TechnologySpec, weight_bits: Number, a
     bricks: Number = 0.0
     if array.pe == "fused":
         bricks = fused_width(w) * fused_width(a) / 4
-        return Element(0.0, 0.0, 0.0, (inner - product) / lanes, (inner - product) / lanes, bricks)
+        beyond = inner - np.minimum(fused_width(w) + fused_width(a), inner)
+        return Element(0.0, 0.0, 0.0, beyond / lanes, beyond / lanes, bricks)
     if tree == 1:
         extra_adder = extra_register = inner - product
         registers = w + a + product
@@ -86,8 +96,14 @@ def element(array: ArraySpec, technology: TechnologySpec, weight_bits: Number, a
         # n - 1 tree adders that grow to the product and log2(n) bits, then one accumulation
         extra_adder = (tree - 1) / tree * np.log2(tree) / 2 + (inner - product) / tree
         extra_register, registers = inner / tree, w + a
-    return Element(steps * multiplier_factor(w, a, technology, exponent), steps * product, steps * registers,
-                   steps * extra_adder, steps * extra_register, bricks)
+    return Element(
+        steps * multiplier_factor(w, a, technology, exponent),
+        steps * product,
+        steps * registers,
+        steps * extra_adder,
+        steps * extra_register,
+        bricks,
+    )
 
 
 def register_bits(array: ArraySpec) -> int:
@@ -118,19 +134,31 @@ def _hardware(array: ArraySpec, technology: TechnologySpec, quantity: str) -> Ma
     if array.pe == "fused":
         growth = technology.constant("fused_brick_area_exponent").value
         bricks = value("fused_brick") * part.bricks ** (1 + growth)
-    mac = (bricks + part.multiplier / once * value("multiplier") + part.adder_bits / once * value("adder")
-           + part.register_bits / once * value("register"))
-    accumulator = (part.accumulator_adder_bits / once * value("adder")
-                   + part.accumulator_register_bits / once * value("register"))
+    mac = (
+        bricks
+        + part.multiplier / once * value("multiplier")
+        + part.adder_bits / once * value("adder")
+        + part.register_bits / once * value("register")
+    )
+    accumulator = part.accumulator_adder_bits / once * value(
+        "adder"
+    ) + part.accumulator_register_bits / once * value("register")
     return {"mac": float(mac), "accumulator": float(accumulator)}
 
 
 def check_widths(array: ArraySpec, name: str, weight_bits: int, activation_bits: int) -> None:
     """AccelsimError where a layer's operands do not fit the elements of an array."""
-    serial = {"serial": {"weight": ("weight",), "activation": ("activation",),
-                         "both": ("weight", "activation")}[array.serial_operand]}.get(array.pe, ())
-    for operand, bits, limit in (("weight", weight_bits, array.weight_bits),
-                                 ("activation", activation_bits, array.activation_bits)):
+    serial = {
+        "serial": {"weight": ("weight",), "activation": ("activation",), "both": ("weight", "activation")}[
+            array.serial_operand
+        ]
+    }.get(array.pe, ())
+    for operand, bits, limit in (
+        ("weight", weight_bits, array.weight_bits),
+        ("activation", activation_bits, array.activation_bits),
+    ):
         if bits > limit and operand not in serial:
-            raise AccelsimError(f"layer {name!r}: {bits}-bit {operand}s do not fit the {limit}-bit {array.pe!r} "
-                                f"elements; raise array.{operand}_bits or use pe: sized")
+            raise AccelsimError(
+                f"layer {name!r}: {bits}-bit {operand}s do not fit the {limit}-bit {array.pe!r} "
+                f"elements; raise array.{operand}_bits or use pe: sized"
+            )

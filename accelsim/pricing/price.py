@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from accelsim.dataflow.candidates import all_candidates, best_rows
 from accelsim.dataflow.elementwise import elementwise_plan
 from accelsim.dataflow.machine import Machine, machine_of
@@ -29,15 +27,17 @@ def sized_spec(layers: Layers, spec: AcceleratorSpec | str | Path) -> Accelerato
     spec = load_spec(spec)
     macs = [(name, nest) for name, _, nest in layers if isinstance(nest, LoopNest)]
     if macs:
-        spec = spec.sized_for(max(nest.weight_bits for _, nest in macs),
-                              max(nest.activation_bits for _, nest in macs))
+        spec = spec.sized_for(
+            max(nest.weight_bits for _, nest in macs), max(nest.activation_bits for _, nest in macs)
+        )
     for name, nest in macs:
         check_widths(spec.array, name, nest.weight_bits, nest.activation_bits)
     return spec
 
 
 def best_tiles(layers: Layers, spec: AcceleratorSpec, objective: str = "energy") -> Tiles:
-    """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC layer.
+    """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC
+    layer.
 
     Ties go to the less of energy and latency. Among the candidates of `accelsim.dataflow.candidates`.
     """
@@ -55,22 +55,28 @@ def best_tiles(layers: Layers, spec: AcceleratorSpec, objective: str = "energy")
     return plan.tiles.take(best[[position[nest] for _, nest in chosen]])
 
 
-def price(layers: Layers, spec: AcceleratorSpec | str | Path, *, tiles: Tiles | None = None,
-          objective: str = "energy") -> CostReport:
+def price(
+    layers: Layers,
+    spec: AcceleratorSpec | str | Path,
+    *,
+    tiles: Tiles | None = None,
+    objective: str = "energy",
+) -> CostReport:
     """Cost of one inference of the batch in the nests.
 
-    layers: (name, operator kind, nest) in the order of execution; nest None: neither computes nor moves. spec: a
-    spec, a preset's name or a YAML path. tiles: one row per MAC layer, in order; None: `best_tiles`
-    for the objective.
-    Raises AccelsimError that names the layer whose operands do not fit the elements or whose tiles do not fit
-    the buffers.
+    layers: (name, operator kind, nest) in the order of execution; nest None: neither computes nor moves.
+    spec: a spec, a preset's name or a YAML path. tiles: one row per MAC layer, in order; None: `best_tiles`
+    for the objective. Raises AccelsimError that names the layer whose operands do not fit the elements or
+    whose tiles do not fit the buffers.
     """
     spec = sized_spec(layers, spec)
     machine = machine_of(spec)
     nests = [nest for _, _, nest in layers if isinstance(nest, LoopNest)]
     costs: dict[int, LayerCost] = {}
     if nests:
-        plan = schedules(problems_of(nests), best_tiles(layers, spec, objective) if tiles is None else tiles, machine)
+        plan = schedules(
+            problems_of(nests), best_tiles(layers, spec, objective) if tiles is None else tiles, machine
+        )
         rows = [i for i, (_, _, nest) in enumerate(layers) if isinstance(nest, LoopNest)]
         for row, place in enumerate(rows):
             if not plan.fits[row]:
@@ -82,22 +88,34 @@ def price(layers: Layers, spec: AcceleratorSpec | str | Path, *, tiles: Tiles | 
             costs[i] = LayerCost(name, kind, 0, {}, 0, 0, 0, {}, {}, 0.0)
         elif isinstance(nest, ElementwiseNest):
             costs[i] = _elementwise_cost(name, kind, nest, machine, spec)
-    used = {name: constant for name, constant in spec.technology.constants.items()
-            if not name.startswith(("evoapprox_", "dram_")) or name == energy.dram_constant(spec.dram)}
-    report = CostReport(spec, tuple(costs[i] for i in range(len(layers))), area_mm2(spec), used,
-                        _notes(nests, spec))
+    used = {
+        name: constant
+        for name, constant in spec.technology.constants.items()
+        if not name.startswith(("evoapprox_", "dram_")) or name == energy.dram_constant(spec.dram)
+    }
+    report = CostReport(
+        spec, tuple(costs[i] for i in range(len(layers))), area_mm2(spec), used, _notes(nests, spec)
+    )
     report.check()
     return report
 
 
-def _mac_costs(labels: Sequence[tuple[str, str]], plan: Schedules, machine: Machine,
-               spec: AcceleratorSpec) -> list[LayerCost]:
+def _mac_costs(
+    labels: Sequence[tuple[str, str]], plan: Schedules, machine: Machine, spec: AcceleratorSpec
+) -> list[LayerCost]:
     terms = energy.schedule_terms(plan, machine, spec)
     parts, band = energy.by_component(terms), energy.band_pj(terms, spec)
     p, bits = plan.problems, machine.operand_bits(plan.problems)
-    sides = [{level.name: {operand: level.bytes_for(elements, bits[operand])
-                           for operand, elements in side[level.name].items()} for level in machine.levels}
-             for side in (plan.reads, plan.writes)]
+    sides = [
+        {
+            level.name: {
+                operand: level.bytes_for(elements, bits[operand])
+                for operand, elements in side[level.name].items()
+            }
+            for level in machine.levels
+        }
+        for side in (plan.reads, plan.writes)
+    ]
     lanes, steps = machine.lanes_and_steps(p)
     peak = spec.array.pes * lanes / steps
     tile_columns = {name: getattr(plan.tiles, name) for name in ("tb", "ty", "tx", "tc", "tn")}
@@ -106,43 +124,92 @@ def _mac_costs(labels: Sequence[tuple[str, str]], plan: Schedules, machine: Mach
         latency = int(plan.latency_cycles[row])
         energies = {part: float(value[row]) for part, value in parts.items() if value[row] > 0}
         total = sum(energies.values())
-        read, written = ({level: {operand: int(column[row]) for operand, column in per.items() if column[row]}
-                          for level, per in side.items()} for side in sides)
-        result.append(LayerCost(
-            name, kind, int(p.macs[row]), energies, int(plan.compute_cycles[row]), int(plan.stall_cycles[row]),
-            int(plan.vector_cycles[row]), read, written, float(p.macs[row] / (peak[row] * latency)),
-            (max(0.0, total - float(band[row])), total + float(band[row])),
-            {**{k: int(column[row]) for k, column in tile_columns.items()},
-             "order": ORDERS[plan.tiles.order[row]], "folds": int(plan.counts.folds[row]),
-             "reduction_span": int(plan.counts.reduction_span[row])}, float(peak[row])))
+        read, written = (
+            {
+                level: {operand: int(column[row]) for operand, column in per.items() if column[row]}
+                for level, per in side.items()
+            }
+            for side in sides
+        )
+        result.append(
+            LayerCost(
+                name,
+                kind,
+                int(p.macs[row]),
+                energies,
+                int(plan.compute_cycles[row]),
+                int(plan.stall_cycles[row]),
+                int(plan.vector_cycles[row]),
+                read,
+                written,
+                float(p.macs[row] / (peak[row] * latency)),
+                (max(0.0, total - float(band[row])), total + float(band[row])),
+                {
+                    **{k: int(column[row]) for k, column in tile_columns.items()},
+                    "order": ORDERS[plan.tiles.order[row]],
+                    "folds": int(plan.counts.folds[row]),
+                    "reduction_span": int(plan.counts.reduction_span[row]),
+                },
+                float(peak[row]),
+            )
+        )
     return result
 
 
-def _elementwise_cost(name: str, kind: str, nest: ElementwiseNest, machine: Machine,
-                      spec: AcceleratorSpec) -> LayerCost:
+def _elementwise_cost(
+    name: str, kind: str, nest: ElementwiseNest, machine: Machine, spec: AcceleratorSpec
+) -> LayerCost:
     plan = elementwise_plan(nest, machine)
-    terms = [*energy.memory_terms(plan.reads, plan.writes, plan.bits, machine, spec),
-             *energy.adding_terms("vector", plan.operations, nest.operation_bits, spec, registers=2),
-             *energy.leakage_terms(plan.latency_cycles, spec)]
+    terms = [
+        *energy.memory_terms(plan.reads, plan.writes, plan.bits, machine, spec),
+        *energy.adding_terms("vector", plan.operations, nest.operation_bits, spec, registers=2),
+        *energy.leakage_terms(plan.latency_cycles, spec),
+    ]
     parts = {part: float(value) for part, value in energy.by_component(terms).items() if value > 0}
     total, band = sum(parts.values()), float(energy.band_pj(terms, spec))
-    read, written = ({level.name: {operand: int(level.bytes_for(elements, plan.bits[operand]))
-                                   for operand, elements in side[level.name].items()} for level in machine.levels}
-                     for side in (plan.reads, plan.writes))
-    return LayerCost(name, kind, 0, parts, plan.vector_cycles, plan.latency_cycles - plan.vector_cycles,
-                     plan.vector_cycles, read, written, 0.0, (max(0.0, total - band), total + band))
+    read, written = (
+        {
+            level.name: {
+                operand: int(level.bytes_for(elements, plan.bits[operand]))
+                for operand, elements in side[level.name].items()
+            }
+            for level in machine.levels
+        }
+        for side in (plan.reads, plan.writes)
+    )
+    return LayerCost(
+        name,
+        kind,
+        0,
+        parts,
+        plan.vector_cycles,
+        plan.latency_cycles - plan.vector_cycles,
+        plan.vector_cycles,
+        read,
+        written,
+        0.0,
+        (max(0.0, total - band), total + band),
+    )
 
 
 def _notes(nests: Sequence[LoopNest], spec: AcceleratorSpec) -> tuple[str, ...]:
     """What a reader of the numbers must know about this pricing."""
     array, notes = spec.array, []
-    narrow = any(n.weight_bits < array.weight_bits or n.activation_bits < array.activation_bits for n in nests)
+    narrow = any(
+        n.weight_bits < array.weight_bits or n.activation_bits < array.activation_bits for n in nests
+    )
     if array.pe == "fixed" and narrow:
-        notes.append(f"Elements are fixed at {array.weight_bits}×{array.activation_bits} bits: narrower operands are "
-                     "sign-extended, so MAC energy and area do not fall with the bits; only traffic does.")
+        notes.append(
+            f"Elements are fixed at {array.weight_bits}×{array.activation_bits} bits: narrower operands are "
+            "sign-extended, so MAC energy and area do not fall with the bits; only traffic does."
+        )
     if array.pe == "sized" and narrow:
-        notes.append(f"One chip serves all layers: elements are {array.weight_bits}×{array.activation_bits} bits, "
-                     "the network's widest operands.")
-    notes.append("Energy is at average activity: data do not enter. Clock tree, control and input/output pads "
-                 "are not modeled.")
+        notes.append(
+            f"One chip serves all layers: elements are {array.weight_bits}×{array.activation_bits} bits, "
+            "the network's widest operands."
+        )
+    notes.append(
+        "Energy is at average activity: data do not enter. Clock tree, control and input/output pads "
+        "are not modeled."
+    )
     return tuple(notes)

@@ -1,7 +1,7 @@
 """SRAM energy, leakage and area by size, word width, node and cell: CACTI runs, interpolated.
 
-In logarithms: a low-order surface plus a Gaussian-process residual through the runs (kriging). Kernel lengths were
-chosen by leave-one-out error over the 49 runs, whose largest values are below (tests check them).
+In logarithms: a low-order surface plus a Gaussian-process residual through the runs (kriging). Kernel lengths
+were chosen by leave-one-out error over the 49 runs, whose largest values are below (tests check them).
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ LEAVE_ONE_OUT = {"read_pj": 0.25, "write_pj": 0.21, "leakage_mw": 0.10, "area_mm
 #: the table's ends: beyond them `sram` continues by the rules in its docstring
 SMALLEST_BYTES, LARGEST_BYTES, NARROWEST_BITS, WIDEST_BITS = 512, 2**20, 8, 128
 #: kernel: (gaussian?, lengths in octaves of size, word, node and in cell, nugget)
-_KERNELS = {"read_pj": (True, (5, 6, 2, 1), 3e-4), "write_pj": (False, (2.5, 1.5, 2, 2), 1e-4),
-            "leakage_mw": (True, (2.5, 6, 1, 2), 1e-4), "area_mm2": (True, (4, 2, 2, 2), 1e-4)}
+_KERNELS = {
+    "read_pj": (True, (5, 6, 2, 1), 3e-4),
+    "write_pj": (False, (2.5, 1.5, 2, 2), 1e-4),
+    "leakage_mw": (True, (2.5, 6, 1, 2), 1e-4),
+    "area_mm2": (True, (4, 2, 2, 2), 1e-4),
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,24 @@ def runs() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     file = resources.files("accelsim") / "data" / "technology" / "sram_cacti.csv"
     lines = (line for line in file.read_text("utf-8").splitlines() if not line.startswith("#"))
     rows = list(csv.DictReader(lines))
-    points = np.array([[np.log2(float(r["size_bytes"])), np.log2(float(r["word_bits"])),
-                        np.log2(float(r["node_um"]) / 0.045), r["cell"] == "itrs-hp"] for r in rows], dtype=float)
+    points = np.array(
+        [
+            [
+                np.log2(float(r["size_bytes"])),
+                np.log2(float(r["word_bits"])),
+                np.log2(float(r["node_um"]) / 0.045),
+                r["cell"] == "itrs-hp",
+            ]
+            for r in rows
+        ],
+        dtype=float,
+    )
     return points, {q: np.array([float(r[q]) for r in rows]) for q in _KERNELS}
 
 
-def _weights(quantity: str, points: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _weights(
+    quantity: str, points: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(surface, residual weights, inverse projected covariance) of the fit through the runs."""
     logs, shape = np.log(values), _features(points)
     inverse = np.linalg.inv(_kernel(quantity, points, points) + _KERNELS[quantity][2] * np.eye(len(points)))
@@ -81,18 +97,23 @@ def leave_one_out(quantity: str) -> np.ndarray:
 
 
 def _inside(quantity: str, size_bytes: float, word_bits: float, node_nm: float, cell: str) -> float:
-    point = np.array([[np.log2(size_bytes), np.log2(word_bits), np.log2(node_nm / 45), cell == "itrs-hp"]], float)
+    point = np.array(
+        [[np.log2(size_bytes), np.log2(word_bits), np.log2(node_nm / 45), cell == "itrs-hp"]], float
+    )
     surface, weights = _fitted(quantity)
     value = _features(point) @ surface + _kernel(quantity, point, runs()[0]) @ weights
     return float(np.exp(value[0]))
 
 
 @lru_cache(maxsize=65536)
-def sram(size_bytes: int, word_bits: int, banks: int = 1, node_nm: float = 45, cell: str = "itrs-lstp") -> Sram:
+def sram(
+    size_bytes: int, word_bits: int, banks: int = 1, node_nm: float = 45, cell: str = "itrs-lstp"
+) -> Sram:
     """An SRAM of so many bytes in banks of equal size; nodes 32 to 65 nm.
 
-    Outside the table (512 B to 1 MiB, 8 to 128 bits): a wider word is several arrays side by side, a narrower one
-    costs as 8 bits; access energy continues as size^0.5 above and size^0.3 below, leakage and area in proportion.
+    Outside the table (512 B to 1 MiB, 8 to 128 bits): a wider word is several arrays side by side, a narrower
+    one costs as 8 bits; access energy continues as size^0.5 above and size^0.3 below, leakage and area in
+    proportion.
     """
     if cell not in ("itrs-lstp", "itrs-hp"):
         raise AccelsimError(f"unknown SRAM cell {cell!r}; known: itrs-lstp, itrs-hp")
@@ -105,5 +126,9 @@ def sram(size_bytes: int, word_bits: int, banks: int = 1, node_nm: float = 45, c
     beyond = size / known
     access = beyond**0.5 if beyond > 1 else beyond**0.3
     values = {q: _inside(q, known, width, node_nm, cell) for q in _KERNELS}
-    return Sram(values["read_pj"] * slices * access, values["write_pj"] * slices * access,
-                values["leakage_mw"] * slices * banks * beyond, values["area_mm2"] * slices * banks * beyond)
+    return Sram(
+        values["read_pj"] * slices * access,
+        values["write_pj"] * slices * access,
+        values["leakage_mw"] * slices * banks * beyond,
+        values["area_mm2"] * slices * banks * beyond,
+    )
