@@ -1,8 +1,9 @@
-"""Tile sizes worth trying for each layer, and a the best among them."""
+"""Tile sizes worth trying for each layer, and the best of candidates under any keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,56 +13,81 @@ from accelsim.dataflow.schedule import Schedules, schedules
 from accelsim.dataflow.tiles import ORDERS, Tiles
 from accelsim.errors import AccelsimError
 
-#: loops up to this long try every tile size: small layers are searched exhaustively
-EVERY_SIZE_UP_TO = 8
-#: of longer loops, at most this many sizes
-SIZES = 10
-#: orders that differ in which operand stays: the others move the same elements
-SEARCHED_ORDERS = tuple(ORDERS.index(order) for order in ("mnk", "mkn", "nkm"))
+#: tile shapes per layer; a layer with up to ten times as many tilings is searched exhaustively
+BUDGET = 2000
 
 
-def tile_sizes(size: int, grain: int, limit: int = SIZES) -> list[int]:
-    """Sizes for a loop of `size`: all of them where it is short, else the evenest split for each number of
-    tiles, and that rounded up to whole folds of `grain`, thinned geometrically to about `limit`.
+def every_size(size: int, grain: int) -> list[int]:
+    """All tile sizes of a loop."""
+    return list(range(1, size + 1))
+
+
+def even_sizes(size: int, grain: int, limit: int | None = None) -> list[int]:
+    """For each number of tiles the evenest split (the least room for that number), and that rounded up to
+    whole folds of `grain`; at most about `limit` numbers of tiles, spread geometrically.
     """
-    if size <= EVERY_SIZE_UP_TO:
-        return list(range(1, size + 1))
-    trips = sorted({max(1, round(size ** (i / (limit - 1)))) for i in range(limit)})
+    if limit is None:
+        trips = {-(-size // tile) for tile in range(1, size + 1)}
+    else:
+        trips = {max(1, round(size ** (i / max(1, limit - 1)))) for i in range(limit)}
     even = {-(-size // n) for n in trips}
-    whole = {min(size, -(-e // grain) * grain) for e in even}
-    return sorted(even | whole)
+    return sorted(even | {min(size, -(-e // grain) * grain) for e in even})
 
 
-def candidates_of(p: Problems, row: int, machine: Machine, limit: int = SIZES) -> np.ndarray:
-    """All candidate tiles of one layer: columns tb, ty, tx, tc, tn, order."""
-    b, oy, ox, c, n = (int(getattr(p, name)[row]) for name in ("b", "oy", "ox", "c", "n"))
-    window = int(p.fy[row] * p.fx[row])
+def _pixels(b: int, oy: int, ox: int, sizes: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
+    """Tiles of whole images, of whole rows of one image, or of pixels of one row."""
+    of_b, of_y, of_x = sizes
+    shapes = [(tb, oy, ox) for tb in of_b] + [(1, ty, ox) for ty in of_y] + [(1, 1, tx) for tx in of_x]
+    return list(dict.fromkeys(shapes))
+
+
+def candidates_of(p: Problems, row: int, machine: Machine, budget: int = BUDGET) -> np.ndarray:
+    """Candidate tiles of one layer: columns tb, ty, tx, tc, tn, order.
+
+    Every tile there is where those are up to ten times the budget; else every size of whole images, rows or
+    pixels; else the even splits; else the even splits of fewer and fewer numbers of tiles. All loop orders
+    where sizes are exhausted; else the three that differ in what stays.
+    """
+    b, oy, ox, _c, _n = bounds = tuple(int(getattr(p, name)[row]) for name in ("b", "oy", "ox", "c", "n"))
+    if len(ORDERS) * math.prod(bounds) <= 10 * budget:
+        return exhaustive_of(p, row)
     rows, cols = int(np.max(machine.rows)), int(np.max(machine.cols))
     depth = cols if machine.dataflow == "output_stationary" else rows
-    pixels = [(b, oy, ox)]
-    pixels += [(tb, oy, ox) for tb in tile_sizes(b, 1, limit) if tb < b]
-    pixels += [(1, ty, ox) for ty in tile_sizes(oy, 1, limit) if ty < oy]
-    pixels += [(1, 1, tx) for tx in tile_sizes(ox, 1, limit) if tx < ox]
-    channels = tile_sizes(c, max(1, depth // window), limit)
-    filters = tile_sizes(n, cols, limit)
-    grid = np.array(
-        [(*pixel, tc, tn) for pixel in dict.fromkeys(pixels) for tc in channels for tn in filters],
-        dtype=np.int64,
+    grains = (1, 1, 1, max(1, depth // int(p.fy[row] * p.fx[row])), cols)
+    sizes = [every_size(size, grain) for size, grain in zip(bounds, grains, strict=True)]
+    orders, limit = range(len(ORDERS)), 16
+    while len(pixels := _pixels(b, oy, ox, sizes[:3])) * len(sizes[3]) * len(sizes[4]) > budget:
+        chosen = None if len(orders) == len(ORDERS) else limit
+        sizes = [even_sizes(size, grain, chosen) for size, grain in zip(bounds, grains, strict=True)]
+        limit, orders = limit - (chosen is not None), [ORDERS.index(order) for order in ("mnk", "mkn", "nkm")]
+        if limit < 3:
+            break
+    shape = np.array(
+        [(*pixel, tc, tn) for pixel in pixels for tc in sizes[3] for tn in sizes[4]], dtype=np.int64
     )
-    orders = np.array(SEARCHED_ORDERS, dtype=np.int64)
-    return np.column_stack([np.repeat(grid, len(orders), axis=0), np.tile(orders, len(grid))])
+    return np.column_stack([np.repeat(shape, len(orders), axis=0), np.tile(np.array(orders), len(shape))])
+
+
+def exhaustive_of(p: Problems, row: int) -> np.ndarray:
+    """Every tile size in every loop order, tiles of several images, rows and columns in all combinations."""
+    bounds = [int(getattr(p, name)[row]) for name in ("b", "oy", "ox", "c", "n")]
+    axes = [np.arange(1, bound + 1) for bound in bounds] + [np.arange(len(ORDERS))]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 6).astype(np.int64)
 
 
 def tiles_from(table: np.ndarray) -> Tiles:
+    """Columns from rows of tb, ty, tx, tc, tn, order."""
     return Tiles(*(np.ascontiguousarray(table[:, i]) for i in range(6)))
 
 
-def all_candidates(p: Problems, machine: Machine, names: Iterable[str]) -> tuple[Schedules, Ints]:
-    """(schedules of every candidate that fits, the row of p each belongs to).
+def all_candidates(
+    p: Problems, machine: Machine, names: Iterable[str], budget: int = BUDGET
+) -> tuple[Schedules, Ints]:
+    """(schedules of every candidate, the row of p each belongs to).
 
     Raises AccelsimError that names the layer whose smallest tile does not fit into the buffers.
     """
-    tables = [candidates_of(p, row, machine) for row in range(len(p))]
+    tables = [candidates_of(p, row, machine, budget) for row in range(len(p))]
     index = np.repeat(np.arange(len(p)), [len(table) for table in tables])
     plan = schedules(p.take(index), tiles_from(np.concatenate(tables)), machine)
     for row, name in enumerate(names):

@@ -1,7 +1,8 @@
 """SCALE-Sim's counts, its defects included, for users who cross-check; our own schedules correct them.
 
-What it gets wrong and this function repeats: output size by ceiling instead of floor, no padding, a depthwise layer
-taken as one dense filter bank, every partial sum written and never read back, one cycle less than the folds take.
+What it gets wrong and this function repeats: output size by ceiling instead of floor, no padding, a depthwise
+layer taken as one dense filter bank, every partial sum written and never read back, one cycle less than the
+folds take.
 """
 
 from __future__ import annotations
@@ -10,8 +11,14 @@ from dataclasses import dataclass
 
 from accelsim.errors import AccelsimError
 
-_FLOWS = {"os": "os", "ws": "ws", "is": "is", "output_stationary": "os", "weight_stationary": "ws",
-          "input_stationary": "is"}
+_FLOWS = {
+    "os": "os",
+    "ws": "ws",
+    "is": "is",
+    "output_stationary": "os",
+    "weight_stationary": "ws",
+    "input_stationary": "is",
+}
 
 
 @dataclass(frozen=True)
@@ -28,21 +35,43 @@ class ScaleSimCounts:
     sram_ofmap_writes: int
 
 
-def scalesim_compat(ifmap_h: int, ifmap_w: int, filt_h: int, filt_w: int, channels: int, num_filt: int, stride: int,
-                    *, rows: int, cols: int, dataflow: str) -> ScaleSimCounts:
+def scalesim_compat(
+    ifmap_h: int,
+    ifmap_w: int,
+    filt_h: int,
+    filt_w: int,
+    channels: int,
+    num_filt: int,
+    stride: int,
+    *,
+    rows: int,
+    cols: int,
+    dataflow: str,
+) -> ScaleSimCounts:
     """Counts of one layer on a rows × cols array.
 
     dataflow: "os", "ws", "is" or the long name. Raises AccelsimError for another name or a size below 1.
     Source: SCALE-Sim (Samajdar et al., ISPASS 2020), v2 and v3; checked on 165 of its runs.
     """
-    sizes = dict(ifmap_h=ifmap_h, ifmap_w=ifmap_w, filt_h=filt_h, filt_w=filt_w, channels=channels,
-                 num_filt=num_filt, stride=stride, rows=rows, cols=cols)
+    sizes = {
+        "ifmap_h": ifmap_h,
+        "ifmap_w": ifmap_w,
+        "filt_h": filt_h,
+        "filt_w": filt_w,
+        "channels": channels,
+        "num_filt": num_filt,
+        "stride": stride,
+        "rows": rows,
+        "cols": cols,
+    }
     for name, size in sizes.items():
         if size < 1:
             raise AccelsimError(f"scalesim_compat: {name} must be at least 1, not {size}")
     if dataflow not in _FLOWS:
         raise AccelsimError(f"scalesim_compat: unknown dataflow {dataflow!r}; known: os, ws, is")
-    out_h, out_w = (-(-(size - filt + stride) // stride) for size, filt in ((ifmap_h, filt_h), (ifmap_w, filt_w)))
+    out_h, out_w = (
+        -(-(size - filt + stride) // stride) for size, filt in ((ifmap_h, filt_h), (ifmap_w, filt_w))
+    )
     m, k, n = out_h * out_w, filt_h * filt_w * channels, num_filt
     flow = _FLOWS[dataflow]
     on_rows, on_cols, streamed = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[flow]
@@ -52,5 +81,13 @@ def scalesim_compat(ifmap_h: int, ifmap_w: int, filt_h: int, filt_w: int, channe
     ifmap = m * k * (col_folds if flow != "is" else 1)
     filters = {"os": k * n * row_folds, "ws": k * n, "is": k * n * col_folds}[flow]
     ofmap = {"os": m * n + folds * (rows + cols), "ws": m * n * row_folds, "is": m * n * row_folds}[flow]
-    return ScaleSimCounts(out_h, out_w, cycles, 100 * m * k * n / (cycles * rows * cols),
-                          100 * on_rows * on_cols / (folds * rows * cols), ifmap, filters, ofmap)
+    return ScaleSimCounts(
+        out_h,
+        out_w,
+        cycles,
+        100 * m * k * n / (cycles * rows * cols),
+        100 * on_rows * on_cols / (folds * rows * cols),
+        ifmap,
+        filters,
+        ofmap,
+    )

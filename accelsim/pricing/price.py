@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelsim.dataflow.candidates import all_candidates, best_rows
+from accelsim.dataflow.candidates import BUDGET, all_candidates, best_rows
 from accelsim.dataflow.elementwise import elementwise_plan
 from accelsim.dataflow.machine import Machine, machine_of
 from accelsim.dataflow.problem import problems_of
@@ -35,7 +35,9 @@ def sized_spec(layers: Layers, spec: AcceleratorSpec | str | Path) -> Accelerato
     return spec
 
 
-def best_tiles(layers: Layers, spec: AcceleratorSpec, objective: str = "energy") -> Tiles:
+def best_tiles(
+    layers: Layers, spec: AcceleratorSpec, objective: str = "energy", budget: int = BUDGET
+) -> Tiles:
     """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC
     layer.
 
@@ -45,7 +47,7 @@ def best_tiles(layers: Layers, spec: AcceleratorSpec, objective: str = "energy")
     unique = list(dict.fromkeys(nest for _, nest in chosen))
     machine = machine_of(spec)
     names = [next(name for name, nest in chosen if nest == one) for one in unique]
-    plan, index = all_candidates(problems_of(unique), machine, names)
+    plan, index = all_candidates(problems_of(unique), machine, names, budget)
     total, latency = energy.total_of(energy.schedule_terms(plan, machine, spec)), plan.latency_cycles
     keys = {"energy": (total, latency), "latency": (latency, total), "edp": (total * latency, total)}
     if objective not in keys:

@@ -19,11 +19,21 @@ def test_every_run_is_reproduced():
         rows = list(csv.DictReader(file))
     assert len(rows) == 165
     for row in rows:
-        got = scalesim_compat(*(int(row[name]) for name in SIZES), rows=int(row["array_rows"]),
-                              cols=int(row["array_cols"]), dataflow=row["dataflow"])
+        got = scalesim_compat(
+            *(int(row[name]) for name in SIZES),
+            rows=int(row["array_rows"]),
+            cols=int(row["array_cols"]),
+            dataflow=row["dataflow"],
+        )
         where = (row["net"], row["layer"], row["dataflow"], row["array_rows"], row["simulator"])
-        for name in ("total_cycles", "ofmap_h", "ofmap_w", "sram_ifmap_reads", "sram_filter_reads",
-                     "sram_ofmap_writes"):
+        for name in (
+            "total_cycles",
+            "ofmap_h",
+            "ofmap_w",
+            "sram_ifmap_reads",
+            "sram_filter_reads",
+            "sram_ofmap_writes",
+        ):
             expected = int(row[name]) - (int(row["stall_cycles"]) if name == "total_cycles" else 0)
             assert getattr(got, name) == expected, (where, name)
         if not int(row["stall_cycles"]):
