@@ -54,9 +54,33 @@ def next_index(context, address):  # noqa: ANN001, ANN202
     return types.int64(types.int64), generate
 
 
-@njit
-def copy_bytes(target, source, count):
-    """memcpy."""
-    to, of = view(target, count, np.uint8), view(source, count, np.uint8)
-    for i in range(count):
-        to[i] = of[i]
+@intrinsic
+def copy_bytes(context, target, source, count):  # noqa: ANN001, ANN202
+    """memcpy between two addresses."""
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        to, of = (builder.inttoptr(value, cgutils.voidptr_t) for value in arguments[:2])
+        cgutils.raw_memcpy(builder, to, of, arguments[2], 1)
+        return ctx.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def _reserved(context, size):  # noqa: ANN001, ANN202
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        area = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size.literal_value))
+        return builder.bitcast(area, cgutils.voidptr_t)
+
+    return types.voidptr(size), generate
+
+
+def stack_array(length: int, dtype: np.dtype) -> object:
+    """An inlinable function that gives `length` items on the stack: memory that provably nothing else shares, so
+    that a loop which stores there is vectorised without checks."""
+    size = length * dtype.itemsize
+
+    @njit
+    def reserve():
+        return carray(_reserved(size), (length,), dtype)
+
+    return reserve

@@ -11,11 +11,13 @@ from accelsim_kernels import _threads, simd
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_exact_plan import Arg, Plan, make_plan
-from accelsim_kernels.mac_pack import Packed
+from accelsim_kernels.mac_pack import Layout, Packed
 
 
 _X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
 _COUNT = len(Arg)
+#: schemes that are one float32 product, rounded to even
+_FLOAT_SCHEMES = ("onnx-float", "gemmini")
 
 
 class Exact:
@@ -26,10 +28,11 @@ class Exact:
                  requantize: Mapping[str, Any] | None, workers: int) -> None:
         engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
+        self.empty = 0 in out_shape
         epilogue = None
         if requantize is not None:
-            self.out_dtype, epilogue, self._held = _epilogue(requantize, shape.out_channels)
-        self.empty = 0 in out_shape
+            self.out_dtype, epilogue, self._held = _epilogue(
+                requantize, packed.layout(engine, shape.dilation[1]), shape.groups, engine.lanes, shape.out_channels)
         if self.empty:
             return
         self.plan: Plan = make_plan(shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits,
@@ -52,13 +55,29 @@ class Exact:
         return out
 
 
-def _epilogue(requantize: Mapping[str, Any], channels: int) -> tuple[np.dtype, tuple[int, np.ndarray], object]:
+def _epilogue(requantize: Mapping[str, Any], layout: Layout, groups: int, lanes: int, channels: int,
+              ) -> tuple[np.dtype, tuple[int, np.ndarray], object]:
     """Output dtype, (kernel address, its parameters), and what must stay alive."""
     from accelsim_kernels.requantization import prepare
 
     ready = prepare(channels=channels, **requantize)
-    compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name,
-                      ready.first_dtype)
-    width = ready.params[0].shape[-1]
-    parameters = np.array([*(array.ctypes.data for array in ready.params), channels, width], np.int64)
-    return ready.dtype, (compiled.address, parameters), ready
+    first, *others, zero_point, low, high = ready.params
+    if ready.scheme in _FLOAT_SCHEMES and max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max()) <= 1 << 22:
+        arrays = [first, (low - zero_point).astype(np.float32), (high - zero_point).astype(np.float32),
+                  zero_point.astype(np.int32)]
+        extra, compiled = [], kernel("mac_epilogue", "scale_tile", ready.dtype.itemsize * 8, lanes)
+    else:
+        arrays = list(ready.params)
+        extra = [groups * layout.vectors * lanes, first.shape[-1]]
+        compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name,
+                          ready.first_dtype, lanes)
+    arrays = [_to_whole_vectors(array, groups, layout.vectors * lanes) for array in arrays]
+    parameters = np.array([*map(address, arrays), *extra], np.int64)
+    return ready.dtype, (compiled.address, parameters), arrays
+
+
+def _to_whole_vectors(values: np.ndarray, groups: int, width: int) -> np.ndarray:
+    """Per-channel parameters with each group's last ones repeated to fill its vectors."""
+    grouped = values.reshape(groups, -1, *values.shape[1:])
+    at = np.minimum(np.arange(width), grouped.shape[1] - 1)
+    return np.ascontiguousarray(grouped[:, at].reshape(groups * width, *values.shape[1:]))

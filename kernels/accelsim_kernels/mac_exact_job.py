@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim_kernels._jit import njit
-from accelsim_kernels._memory import call, next_index, view
+from accelsim_kernels._memory import call, copy_bytes, next_index, view
 from accelsim_kernels.mac_exact_plan import Arg
 
 
@@ -102,8 +102,8 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
                     sums[i] = np.int32(np.int32(sums[i] << unused) >> unused)
             if given[Arg.epilogue]:
                 call(given[Arg.epilogue],
-                     (tile_at, vectors * lanes, height, columns, channel, given[Arg.epilogue_arguments], out,
-                      given[Arg.out_channels]))
+                     (tile_at, height, vectors, columns, (group * given[Arg.group_vectors] + vector) * lanes,
+                      given[Arg.epilogue_arguments], out, given[Arg.out_channels]))
             else:
                 for i in range(height):
                     target = view(out + i * out_stride, columns, np.int32)
@@ -178,7 +178,7 @@ def _copy(to, source, count, stride, from_bytes, to_bytes, signed):
     """`count` items, `stride` bytes apart, of one or two bytes, to items of one or two bytes in a row."""
     if from_bytes == 1 and to_bytes == 1:
         if stride == 1:
-            _copy_narrow(to, source, count)
+            copy_bytes(to, source, count)
         else:
             target = view(to, count, np.uint8)
             for i in range(count):
@@ -197,10 +197,3 @@ def _copy(to, source, count, stride, from_bytes, to_bytes, signed):
             pair = view(source + i * stride, 2, np.uint8)
             both[2 * i] = pair[0]
             both[2 * i + 1] = pair[1]
-
-
-@njit
-def _copy_narrow(to, source, count):
-    target, original = view(to, count, np.uint8), view(source, count, np.uint8)
-    for i in range(count):
-        target[i] = original[i]
