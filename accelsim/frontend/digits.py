@@ -25,7 +25,7 @@ from accelsim.cachedir import cache_dir as default_cache_dir
 from accelsim.errors import AccelsimError
 from accelsim.files import write_atomically
 
-#: called after each epoch with (epochs done, epochs in all)
+#: called with (epochs done, epochs in all) when training begins and after each epoch
 Progress = Callable[[int, int], None]
 
 
@@ -186,6 +186,8 @@ def train(
     loss_of = nn.CrossEntropyLoss(label_smoothing=protocol.label_smoothing)
     with _threads(protocol.threads):
         model.train()
+        if progress is not None:
+            progress(0, protocol.epochs)
         for epoch in range(protocol.epochs):
             order = torch.randperm(n, generator=generator)
             move = torch.randint(moves, (n,), generator=generator)

@@ -73,7 +73,7 @@ def load_exported(path: str | Path) -> torch.export.ExportedProgram:
         raise AccelsimError(f"{path} is refused: {reason}") from None
     except _DAMAGE as error:
         raise AccelsimError(
-            f"{path} is truncated, corrupt or not written by torch.export.save: {str(error) or type(error).__name__}"
+            f"{path} is truncated, corrupt or not from torch.export: {str(error) or type(error).__name__}"
         ) from error
     quiet = logging.getLogger("torch.export")
     level = quiet.level
@@ -189,3 +189,14 @@ def _check_containers(text: Any) -> None:
             raise _Refused(
                 f"its inputs or outputs are packed in a {value!r}; use tensors, tuples, lists or dicts"
             )
+
+
+def input_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
+    """Shape of the program's only input without the batch, its first dimension."""
+    names = program.graph_signature.user_inputs
+    shapes = [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.name in names]
+    if len(shapes) != 1 or not all(isinstance(size, int) for size in shapes[0][1:]):
+        raise AccelsimError(
+            f"one input of fixed shape (but for its batch) is needed, this network has {shapes}"
+        )
+    return shapes[0][1:]

@@ -37,7 +37,10 @@ _STYLE = {
     "axes.facecolor": "none",
 }
 # told apart with any of the common colour deficiencies, readable on white and on black
-PALETTE = ("#d55e00", "#e6a323", "#3b8fd0", "#2aa58a", "#8c6bb1", "#cc79a7", "#7f9c2f", "#8a8f98", "#b5654a")
+PALETTE = (
+    *("#d55e00", "#e6a323", "#3b8fd0", "#2aa58a", "#8c6bb1", "#cc79a7"),
+    *("#7f9c2f", "#8a8f98", "#b5654a", "#4a62a8", "#c2b73b", "#5fb8c4", "#9b4f76"),
+)
 _FIXED = {"mac": "#d55e00", "accumulator": "#e6a323", "leakage": "#8a8f98"}
 OPERAND_COLORS = {"weight": "#8c6bb1", "input": "#3b8fd0", "output": "#2aa58a", "psum": "#e6a323"}
 
@@ -118,8 +121,8 @@ def name_margin(names: list[str]) -> float:
     return min(0.45, (longest * 4.9 + 12) / (72 * _WIDTH_IN))
 
 
-def rows_height(names: list[str]) -> float:
-    return 0.21 * len(names) + 0.2
+def rows_height(names: list[str], each_in: float = 0.21) -> float:
+    return each_in * len(names) + 0.2
 
 
 def component_colors(components: list[str]) -> list[str]:

@@ -63,7 +63,7 @@ def traffic_figure(cost: CostReport) -> str:
     """Bytes moved at each memory level for each operand, on a logarithmic axis."""
     rows = traffic_rows(cost)
     names = [f"{row['memory']} · {row['operand']}" for row in rows]
-    with drawing(rows_height(names) + 0.45, left=name_margin(names)) as (figure, axes):
+    with drawing(rows_height(names, 0.28) + 0.45, left=name_margin(names)) as (figure, axes):
         axes.set_xscale("log")
         bars = []  # (place, bytes, operand, read or written), two thin bars where both move
         for place, row in enumerate(rows):
@@ -73,11 +73,11 @@ def traffic_figure(cost: CostReport) -> str:
                     bars.append((place + offset * bool(both), row[f"{way}_bytes"], row["operand"], way))
         places, moved, operands, ways = zip(*bars, strict=True)
         smallest = 10 ** math.floor(math.log10(min(moved)) - 0.5)
-        drawn = axes.barh(places, moved, height=0.34, left=0, color=[OPERAND_COLORS[o] for o in operands])
+        drawn = axes.barh(places, moved, height=0.36, left=0, color=[OPERAND_COLORS[o] for o in operands])
         for bar, place, size, operand, way in zip(drawn, places, moved, operands, ways, strict=True):
             bar.set_alpha(1.0 if way == "read" else 0.55)
             tip(bar, f"{operand}: {way} {si(size, 'B')}")
-            axes.text(size * 1.12, place, si(size, "B"), va="center", fontsize=7)
+            axes.text(size * 1.12, place, si(size, "B"), va="center", fontsize=6.5)
         name_rows(axes, names)
         log_axis(axes.xaxis)
         axes.set_xlim(smallest, max(moved) * 10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -105,10 +104,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the report as plain JSON values; a number that is not finite becomes None."""
-        from accelsim.report.tables import layer_rows
+        from accelsim.report.tables import layer_rows, plain
 
         cost = self.cost
-        return _plain(
+        return plain(
             {
                 "accelsim_report": 1,
                 "network": self.network,
@@ -192,15 +191,3 @@ def _span(bits: list[int]) -> str:
         return ""
     low, high = min(bits), max(bits)
     return str(low) if low == high else f"{low}-{high}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item"):  # a NumPy scalar
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from accelsim.report.files import save_as
 from accelsim.report.html import Cell, page, render
+from accelsim.report.tables import plain
 from accelsim.report.units import count, energy, percent, si
 
 if TYPE_CHECKING:
     import pandas
+    from rich.table import Table
 
 
 _COLUMNS = [
@@ -50,12 +53,30 @@ def save_sweep(sweep: _Sweep, path: str | Path) -> Path:
         )
 
     def json() -> str:
-        return frame.to_json(orient="records", indent=1, double_precision=15) + "\n"
+        return dumps(sweep_records(frame), indent=1, allow_nan=False) + "\n"
 
     def csv() -> str:
         return frame.to_csv(index=False, lineterminator="\n")
 
     return save_as(path, {".html": html, ".json": json, ".csv": csv})
+
+
+def sweep_records(frame: pandas.DataFrame) -> list[dict[str, Any]]:
+    """One mapping of plain JSON values per point; a number that is not finite becomes None."""
+    return [plain(record) for record in frame.to_dict(orient="records")]
+
+
+def sweep_table(frame: pandas.DataFrame) -> Table:
+    """What a rich console prints: every point by rising energy, those on the Pareto front marked."""
+    from accelsim.report.text import open_table
+
+    table = open_table()
+    for title, kind in _COLUMNS:
+        table.add_column(title, justify="left" if kind else "right", no_wrap=True)
+    for row in _rows(frame):
+        cells = [cell if isinstance(cell, str) else cell[0] for cell in row["cells"]]
+        table.add_row(*cells, style="bold" if row["front"] else None)
+    return table
 
 
 def sweep_html(
@@ -110,7 +131,7 @@ def _tiles(frame: pandas.DataFrame, float_accuracy: float | None, samples: int) 
     return tiles
 
 
-def _rows(frame: pandas.DataFrame) -> list[dict[str, object]]:
+def _rows(frame: pandas.DataFrame) -> list[dict[str, Any]]:
     largest = frame["energy_pj"].max() or 1.0
     rows = []
     for point in frame.sort_values(["spec", "energy_pj"], kind="stable").itertuples():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,3 +86,16 @@ def _traffic_columns(cost: CostReport) -> list[tuple[str, str, str]]:
         for way, moved in (("read", read), ("write", written))
         if moved.get(memory.name, {}).get(operand, 0)
     ]
+
+
+def plain(value: Any) -> Any:
+    """JSON values of nested mappings, sequences and numbers; a number that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -23,6 +23,14 @@ def to_text(report: Report, width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
+def open_table(*columns: str) -> Table:
+    """A table without lines; the columns named here are kept on one line."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in columns:
+        table.add_column(title, no_wrap=True)
+    return table
+
+
 def render(report: Report) -> Group:
     """What a rich console prints."""
     parts: list[Text | Table] = [_headline(report), _totals(report), Text(""), _layers(report)]
@@ -100,10 +108,11 @@ def _totals(report: Report) -> Table:
 
 def _layers(report: Report) -> Table:
     cost = report.cost
-    events = {e.name: e for e in report.events}
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=34)
-    table.add_column("operator", no_wrap=True)
+    overflowed = any(e.outputs_with_events for e in report.events)
+    events = {e.name: e for e in report.events if overflowed}
+    table = open_table()
+    table.add_column("layer", overflow="ellipsis", max_width=34)  # these two give way where space is short
+    table.add_column("operator", overflow="ellipsis")
     for name in ("bits", "MACs", "energy", "latency", "util.", "DRAM"):
         table.add_column(name, justify="right", no_wrap=True)
     if events:

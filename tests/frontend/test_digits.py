@@ -47,7 +47,7 @@ def test_training_learns_and_repeats_bit_for_bit(one_epoch):
         model = digits.build("resnet", 3)
         digits.train(model, 3, lambda done, epochs: seen.append((done, epochs)), digits.PROTOCOL)
         states.append(model.state_dict())
-    assert seen == [(1, 1), (1, 1)]
+    assert seen == [(0, 1), (1, 1)] * 2
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert digits.accuracy(model, data.test_images, data.test_labels) > 0.5
     assert not torch.equal(
@@ -61,9 +61,9 @@ def test_weights_are_cached_and_a_damaged_file_is_replaced(one_epoch, tmp_path):
 
     calls = []
     first = digits.trained("resnet", 0, cache_dir=tmp_path, progress=lambda *a: calls.append(a))
-    assert len(calls) == 1 and len(saved()) == 1 and saved()[0].endswith(".safetensors")
+    assert calls == [(0, 1), (1, 1)] and len(saved()) == 1 and saved()[0].endswith(".safetensors")
     again = digits.trained("resnet", 0, cache_dir=tmp_path, progress=lambda *a: calls.append(a))
-    assert len(calls) == 1, "the second run must not train"
+    assert len(calls) == 2, "the second run must not train"
     assert not again.training
     assert all(
         torch.equal(a, b)
@@ -74,7 +74,7 @@ def test_weights_are_cached_and_a_damaged_file_is_replaced(one_epoch, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.warns(UserWarning, match=r"cached weights .* unusable .* training again"):
         digits.trained("resnet", 0, cache_dir=tmp_path, progress=lambda *a: calls.append(a))
-    assert len(calls) == 2 and len(saved()) == 1
+    assert len(calls) == 4 and len(saved()) == 1
 
 
 def test_cache_key_follows_protocol_and_network(one_epoch, monkeypatch):

@@ -1,0 +1,5 @@
+"""`python -m accelsim.cli` is `accelsim`."""
+
+from accelsim.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""What `demo` and `run` share: from a network to its printed report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import accelsim as acs
+from accelsim.cli._models import Network, calibration_for, data_for, quantized
+from accelsim.cli._output import progress, say, show_report
+from accelsim.report.files import check_suffix
+
+
+def simulate_and_show(
+    network_of: Callable[[], Network],
+    spec: str,
+    quantization: dict[str, object],
+    *,
+    data: Path | None = None,
+    calibration: Path | None = None,
+    out: Path | None = None,
+    save: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Everything that can be wrong in the arguments is found before anything takes time."""
+    if out is not None:
+        check_suffix(out)
+    accelerator = acs.load_spec(spec)
+    acs.QuantConfig(**quantization)
+    network = network_of()
+    inputs, labels = data_for(network, data)
+    samples = calibration_for(network, calibration, inputs)
+    graph = quantized(network, samples, quantization)
+    if save is not None:
+        graph.save(save)
+        say(f"wrote {save}")
+    done = 0
+    with progress(f"simulating {len(inputs)} inputs", "inputs") as advance:
+        advance(0, len(inputs))
+
+        def count(batch: int) -> None:
+            nonlocal done
+            done += batch
+            advance(done, len(inputs))
+
+        report = acs.evaluate(graph, (inputs, labels), accelerator, float_model=network.model, progress=count)
+    if network.graph is None and network.calibration is None and calibration is None:
+        note = f"ranges were set from the data itself: its first {len(samples)} inputs"
+        report = replace(report, notes=(*report.notes, note))
+    show_report(report, as_json, out)
