@@ -1,4 +1,4 @@
-"""Floating-point steps that NumPy lacks: float32 fused multiply-add, C's round()."""
+"""Floating-point steps that NumPy lacks: float32 fused multiply-add, C's round(); checked scales."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def round_half_up(x: np.ndarray) -> np.ndarray:
     """floor(x + 1/2) without the error of that addition."""
     whole = np.floor(x)
     return whole + (x - whole >= 0.5)
+
+
+def positive(name: str, value, dtype) -> np.ndarray:
+    """`value` as an array of `dtype`; ValueError naming it unless positive and finite."""
+    scale = np.asarray(value, dtype)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return scale

@@ -166,6 +166,13 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
         "float32": ("a_scale", "b_scale", "scale"),  # ONNX Runtime QLinearAdd
         "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),  # exact sum, one rounding shift
     },
+    "sub": {
+        "rescale": (
+            "scheme", "left_shift",
+            "a_multiplier", "a_shift", "b_multiplier", "b_shift", "multiplier", "shift",
+        ),
+        "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),
+    },
     "average_pool2d": {
         "raw-codes": (),  # sum of codes / count, ties away from code 0: TFLite, CMSIS-NN
         "reciprocal": (),  # sum of (code - zero_point) times TOSA's reciprocal_scale(count), ties up
@@ -176,5 +183,9 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "mean": {
         "requantize": ("requantize",),  # any scheme: parameters from the scale input / (output * count)
         "exact": ("shift", "rounding"),
+    },
+    "softmax": {
+        "gemmlowp": ("diff_min",),  # 8-bit codes, fixed-point exp and Newton reciprocal: TFLite, CMSIS-NN
+        "table": (),  # int16 codes, interpolated tables: TFLite, CMSIS-NN
     },
 })

@@ -44,10 +44,9 @@ def corner_parameters(name: str) -> list[dict]:
     if name == "finn-thresholds":
         return [{"thresholds": np.arange(-127, 128) * 100 - 50}, {"thresholds": np.array([-3, 0, 0, 9])}]
     shifts = [{"shift": s} for s in (-62, -9, -1, 0, 20)]
-    options = [
-        dict(zip(SCHEMES[name].options, v, strict=True))
-        for v in itertools.product(*SCHEMES[name].options.values())
-    ]
+    choices = SCHEMES[name].options
+    options = [{key: value} for key, legal in choices.items() for value in legal]
+    options += [{"quantization": "AP_RND_CONV", "overflow": "AP_WRAP_SM"}] if name == "ap-fixed" else []
     return [{**s, **o} for s, o in itertools.product(shifts, options)]
 
 

@@ -6,8 +6,9 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
-    "add": "elementwise",
+    "add": "pairwise",
     "average_pool2d": "pooling",
+    "batch_matmul": "composed",
     "clamp": "elementwise",
     "concat": "elementwise",
     "conv2d": "mac_array",
@@ -15,13 +16,19 @@ _HOMES = {
     "lut": "elementwise",
     "matmul": "mac_array",
     "max_pool2d": "pooling",
+    "maximum": "pairwise",
     "mean": "pooling",
+    "minimum": "pairwise",
+    "mul": "pairwise",
     "pack": "mac_array",
     "pack_conv2d": "mac_array",
     "pad": "elementwise",
     "quantize": "elementwise",
     "requantize": "requantization",
     "rescale": "elementwise",
+    "softmax": "softmax_rows",
+    "sub": "pairwise",
+    "transpose_conv2d": "composed",
 }
 
 __all__ = sorted(_HOMES)

@@ -9,7 +9,6 @@ import numpy as np
 from .. import domain
 from .requantization import float_round, requantize, round_fraction
 
-_WIDE = {"qmin": -(2**31), "qmax": 2**31 - 1}
 _FORMATS = {np.dtype(np.float32): (24, -149), np.dtype(np.float64): (53, -1074)}
 
 
@@ -60,7 +59,8 @@ def dequantize(q, *, scale, zero_point=0, dtype=np.float32) -> np.ndarray:
 
 def rescale(x, *, x_zero_point=0, requantize: dict) -> np.ndarray:
     """As accelsim_kernels.rescale (E3)."""
-    return _requantize(_minus(domain.codes("x", x), x_zero_point), requantize)
+    x = domain.codes("x", x)
+    return _requantize(_map(x, lambda v: v - x_zero_point, np.int64), requantize)
 
 
 def clamp(x, *, qmin: int, qmax: int) -> np.ndarray:
@@ -106,56 +106,9 @@ def concat(inputs, *, axis: int, requantize=None, zero_points=None) -> np.ndarra
     return np.concatenate(parts, axis=axis)
 
 
-def add(
-    a, b, *, arithmetic: str, a_zero_point=0, b_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params
-) -> np.ndarray:
-    """As accelsim_kernels.add (E8, E9)."""
-    domain.arithmetic_of("add", arithmetic, params)
-    a, b = np.broadcast_arrays(domain.codes("a", a), domain.codes("b", b))
-    if arithmetic == "float32":
-        one = _adder_float32(a_zero_point, b_zero_point, zero_point, **params)
-        dtype = domain.narrowest_dtype(qmin, qmax)
-        pairs = zip(a.flat, b.flat, strict=True)
-        flat = [min(max(one(int(p), int(q)), qmin), qmax) for p, q in pairs]
-        return np.array(flat, dtype).reshape(a.shape)
-    a, b = _minus(a, a_zero_point), _minus(b, b_zero_point)
-    output = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
-    if arithmetic == "power-of-two":
-        if min(params["a_shift"], params["b_shift"]) < 0 or max(params["a_shift"], params["b_shift"]) > 40:
-            raise ValueError("add: a_shift and b_shift must be 0 to 40")
-        total = _sum(_scaled(a, 2 ** params["a_shift"]), _scaled(b, 2 ** params["b_shift"]))
-        return requantize(total, "shift", params["shift"], rounding=params["rounding"], **output)
-    scheme, left = params["scheme"], params["left_shift"]
-    if not 0 <= left <= 30:
-        raise ValueError(f"left_shift must be 0 to 30, got {left}")
-    a = requantize(_scaled(a, 2**left), scheme, params["a_multiplier"], params["a_shift"], **_WIDE)
-    b = requantize(_scaled(b, 2**left), scheme, params["b_multiplier"], params["b_shift"], **_WIDE)
-    return requantize(_sum(a, b), scheme, params["multiplier"], params["shift"], **output)
-
-
-def _adder_float32(za, zb, zero_point, *, a_scale, b_scale, scale):
-    single = lambda v: float_round(Fraction(v), 24, -149)  # noqa: E731
-    sa, sb, so = (Fraction(float(np.float32(s))) for s in (a_scale, b_scale, scale))
-    ratio_a, ratio_b = single(sa / so), single(sb / so)
-    constant = single(zero_point - single(ratio_a * za + single(ratio_b * zb)))
-    return lambda p, q: round_fraction(single(p * ratio_a + single(q * ratio_b + constant)), "half_even")
-
-
 def _requantize(acc: np.ndarray, keywords: dict) -> np.ndarray:
     return requantize(acc, **keywords)
 
 
 def _map(x: np.ndarray, function, dtype) -> np.ndarray:
     return np.array([function(int(v)) for v in x.flat], dtype).reshape(x.shape)
-
-
-def _minus(x: np.ndarray, zero_point) -> np.ndarray:
-    return _sum(x, _map(np.broadcast_to(zero_point, x.shape), lambda z: -z, np.int64))
-
-
-def _scaled(x: np.ndarray, factor: int) -> np.ndarray:
-    return _map(x, lambda v: v * factor, np.int64)
-
-
-def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.array([int(p) + int(q) for p, q in zip(a.flat, b.flat, strict=True)], np.int64).reshape(a.shape)

@@ -1,0 +1,106 @@
+"""Operators on two code arrays, broadcast against each other: add, sub, mul, minimum, maximum.
+
+Equations E8, E9, E17 of kernels/README.md. Codes are int8, uint8, int16 or uint16; results have the narrowest
+type that holds [qmin, qmax].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accelsim_kernels import domain
+from accelsim_kernels.floats import fma32, positive
+from accelsim_kernels.requantization import requantize as apply_scheme
+
+#: an intermediate that no scheme clamps
+_WIDE = {"qmin": -(2**31), "qmax": 2**31 - 1}
+
+
+def add(
+    a, b, *, arithmetic: str, a_zero_point=0, b_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params
+) -> np.ndarray:
+    """The code of the real sum of a and b, broadcast against each other (E8, E9).
+
+    arithmetic and its params (names.ARITHMETIC["add"]):
+    "rescale": R(R((a - za) << left_shift, a_multiplier, a_shift) + R((b - zb) << left_shift, b_multiplier,
+    b_shift), multiplier, shift), R the integer scheme `scheme`, each intermediate in int32 (TFLite, CMSIS-NN:
+    left_shift 20, 15 for int16; TOSA: 0, the shift is part of a_shift and b_shift).
+    "float32": a_scale, b_scale, scale: fused multiply-adds of float32 ratios, ties to even (ONNX Runtime's
+    AVX2 QLinearAdd).
+    "power-of-two": ((a - za) << a_shift) + ((b - zb) << b_shift), then `shift` (negative = right) rounded as
+    `rounding` names; a_shift, b_shift >= 0.
+    """
+    domain.arithmetic_of("add", arithmetic, params)
+    a, b = domain.codes("a", a), domain.codes("b", b)
+    output = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    if arithmetic == "float32":
+        return _add_float32(a, b, a_zero_point, b_zero_point, **output, **params)
+    return _combine(1, _minus(a, a_zero_point), _minus(b, b_zero_point), output, **params)
+
+
+def sub(
+    a, b, *, arithmetic: str, a_zero_point=0, b_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params
+) -> np.ndarray:
+    """The code of a - b: as add(), the second operand subtracted after it is brought to the common grid (E8).
+
+    arithmetic: "rescale" or "power-of-two".
+    """
+    domain.arithmetic_of("sub", arithmetic, params)
+    a, b = _minus(domain.codes("a", a), a_zero_point), _minus(domain.codes("b", b), b_zero_point)
+    return _combine(-1, a, b, {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}, **params)
+
+
+def mul(a, b, *, a_zero_point=0, b_zero_point=0, requantize: dict) -> np.ndarray:
+    """requantize((a - a_zero_point) * (b - b_zero_point), **requantize): the exact product rescaled (E17)."""
+    a, b = _minus(domain.codes("a", a), a_zero_point), _minus(domain.codes("b", b), b_zero_point)
+    return apply_scheme(a.astype(np.int64) * b, **requantize)
+
+
+def minimum(a, b) -> np.ndarray:
+    """The smaller code, both on one grid."""
+    return np.minimum(*_same(a, b))
+
+
+def maximum(a, b) -> np.ndarray:
+    """The larger code, both on one grid."""
+    return np.maximum(*_same(a, b))
+
+
+def _same(a, b) -> tuple[np.ndarray, np.ndarray]:
+    a, b = domain.codes("a", a), domain.codes("b", b)
+    if a.dtype != b.dtype:
+        raise ValueError(f"a is {a.dtype} and b is {b.dtype}: both must be codes of one grid")
+    return a, b
+
+
+def _combine(sign: int, a: np.ndarray, b: np.ndarray, output: dict, **params) -> np.ndarray:
+    if "left_shift" not in params:
+        shifts = params["a_shift"], params["b_shift"]
+        if not 0 <= min(shifts) <= max(shifts) <= 40:
+            raise ValueError(f"a_shift and b_shift must be 0 to 40, got {shifts[0]} and {shifts[1]}")
+        total = (a.astype(np.int64) << shifts[0]) + sign * (b.astype(np.int64) << shifts[1])
+        return apply_scheme(total, "shift", params["shift"], rounding=params["rounding"], **output)
+    scheme, left = params["scheme"], params["left_shift"]
+    a = apply_scheme(_left(a, left), scheme, params["a_multiplier"], params["a_shift"], **_WIDE)
+    b = apply_scheme(_left(b, left), scheme, params["b_multiplier"], params["b_shift"], **_WIDE)
+    total = a.astype(np.int64) + sign * b.astype(np.int64)
+    return apply_scheme(total, scheme, params["multiplier"], params["shift"], **output)
+
+
+def _add_float32(a, b, za, zb, *, zero_point, qmin, qmax, a_scale, b_scale, scale) -> np.ndarray:
+    f = np.float32
+    sa, sb, so = (positive(n, s, np.float32) for n, s in (("a", a_scale), ("b", b_scale), ("output", scale)))
+    ratio_a, ratio_b = sa / so, sb / so
+    constant = f(zero_point) - fma32(ratio_a, f(za), ratio_b * f(zb))
+    real = fma32(a.astype(f), ratio_a, fma32(b.astype(f), ratio_b, constant))
+    return np.rint(np.clip(real, f(qmin), f(qmax))).astype(domain.narrowest_dtype(qmin, qmax))
+
+
+def _minus(x: np.ndarray, zero_point) -> np.ndarray:
+    return x.astype(np.int32) - np.asarray(zero_point, np.int32)
+
+
+def _left(x: np.ndarray, shift: int) -> np.ndarray:
+    if not 0 <= shift <= 30:
+        raise ValueError(f"left_shift must be 0 to 30, got {shift}")
+    return x.astype(np.int64) << shift

@@ -1,0 +1,76 @@
+"""Integer softmax over the last axis (equations E18, E19)."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from accelsim_kernels import domain
+from accelsim_kernels.gemmlowp import (
+    divide_by_power_of_two,
+    exp_of_negative,
+    high_multiply,
+    leading_zeros,
+    one_over_one_plus,
+)
+from accelsim_kernels.requantization import requantize
+from accelsim_kernels.tables import interpolate, interpolation_table
+
+
+def softmax(x, *, arithmetic: str, multiplier: int, shift: int, output_bits: int = 8, **params) -> np.ndarray:
+    """Softmax of codes along the last axis.
+
+    multiplier, shift: of beta * input_scale, TFLite's convention.
+    "gemmlowp" (8-bit codes): diff_min: differences from the maximum below it count as zero. Fixed-point exp,
+    sum in Q12.19, reciprocal by Newton steps. Result: 8 bits with zero point -128 and scale 1/256, or
+    output_bits=16: zero point -32768, scale 1/65536 (TFLite, CMSIS-NN; E18).
+    "table" (int16 codes): 513-point tables of exp on [-10, 0] and 1 / (1 + x) on [0, 1]. Result: int16, scale
+    1/32768, zero point 0 (TFLite, CMSIS-NN; E19).
+    """
+    domain.arithmetic_of("softmax", arithmetic, params)
+    x = domain.codes("x", x).astype(np.int64)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"softmax needs at least one code along the last axis, got shape {x.shape}")
+    difference = x - x.max(axis=-1, keepdims=True)
+    if arithmetic == "table":
+        return _by_table(difference, multiplier, shift)
+    return _by_gemmlowp(difference, multiplier, shift, params["diff_min"], output_bits)
+
+
+def _by_gemmlowp(difference, multiplier, shift, diff_min, output_bits) -> np.ndarray:
+    if not 0 <= shift <= 31:
+        raise ValueError(f"softmax: shift must be 0 to 31 (a left shift), got {shift}")
+    if output_bits not in (8, 16):
+        raise ValueError(f"softmax: output_bits must be 8 or 16, got {output_bits}")
+    kept = difference >= diff_min
+    scaled = ((np.where(kept, difference, 0) << shift) + 2**31) % 2**32 - 2**31
+    power = exp_of_negative(high_multiply(scaled, multiplier))
+    total = np.where(kept, divide_by_power_of_two(power, 12), 0).sum(axis=-1, keepdims=True)
+    headroom = leading_zeros(total)
+    inverse = one_over_one_plus((total << headroom) - 2**31)
+    exponent = 12 - headroom + 31 - output_bits
+    low = -(2 ** (output_bits - 1))
+    code = divide_by_power_of_two(high_multiply(power, inverse), exponent) + low
+    code = np.where(kept, np.clip(code, low, -low - 1), low)
+    return code.astype(domain.narrowest_dtype(low, -low - 1))
+
+
+def _by_table(difference, multiplier, shift) -> np.ndarray:
+    exp_table, reciprocal_table = _tables()
+    wide = {"qmin": -(2**31), "qmax": 2**31 - 1}
+    scaled = requantize(difference, "tflite-double", multiplier, shift, **wide).astype(np.int64)
+    power = interpolate(exp_table, np.clip(scaled + 32767, -32768, 32767))
+    total = power.sum(axis=-1, keepdims=True)
+    headroom = leading_zeros(total)
+    shifted = ((total << (headroom - 1)) + 2**13) >> 14
+    inverse = interpolate(reciprocal_table, np.clip(shifted - 98304, -32768, 32767))
+    right = 31 - headroom
+    code = (power * inverse + (np.int64(1) << (right - 1))) >> right
+    return np.clip(code, 0, 32767).astype(np.int16)
+
+
+@cache
+def _tables() -> tuple[np.ndarray, np.ndarray]:
+    return interpolation_table(math.exp, -10, 0), interpolation_table(lambda x: 1 / (1 + x), 0, 1)
