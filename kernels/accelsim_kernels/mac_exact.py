@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import _threads, simd
+from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, simd
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
-from accelsim_kernels.mac_exact_plan import Arg, Plan, make_plan
-from accelsim_kernels.mac_pack import Layout, Packed
+from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan
+from accelsim_kernels.mac_pack import Packed
 
 
 _X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
@@ -29,15 +29,20 @@ class Exact:
         engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
         self.empty = 0 in out_shape
+        depthwise = mac_depthwise.suits(shape, x_dtype, packed.w, zw)
         epilogue = None
         if requantize is not None:
-            self.out_dtype, epilogue, self._held = _epilogue(
-                requantize, packed.layout(engine, shape.dilation[1]), shape.groups, engine.lanes, shape.out_channels)
+            if depthwise:
+                groups, width = 1, mac_depthwise.padded_channels(shape.out_channels, engine)
+            else:
+                groups, width = shape.groups, packed.layout(engine, shape.dilation[1]).vectors * engine.lanes
+            self.out_dtype, epilogue = _epilogue(requantize, groups, width, engine.lanes, shape.out_channels)
         if self.empty:
             return
-        self.plan: Plan = make_plan(shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits,
-                                    self.out_dtype, epilogue, workers)
-        self.kernel = kernel("mac_exact_job", "run_jobs")
+        plan, module = (mac_depthwise, "mac_depthwise_job") if depthwise else (mac_exact_plan, "mac_exact_job")
+        self.plan: Plan = plan.make_plan(shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits,
+                                         self.out_dtype, epilogue, workers)
+        self.kernel = kernel(module, "run_jobs")
         self.workers = min(workers, self.plan.jobs)
         self._words = _COUNT + 8 + (self.workers * self.plan.scratch_bytes + 64) // 8
 
@@ -55,9 +60,9 @@ class Exact:
         return out
 
 
-def _epilogue(requantize: Mapping[str, Any], layout: Layout, groups: int, lanes: int, channels: int,
-              ) -> tuple[np.dtype, tuple[int, np.ndarray], object]:
-    """Output dtype, (kernel address, its parameters), and what must stay alive."""
+def _epilogue(requantize: Mapping[str, Any], groups: int, width: int, lanes: int, channels: int,
+              ) -> tuple[np.dtype, Epilogue]:
+    """Output dtype and the kernel that makes it, for groups of channels that fill `width` columns each."""
     from accelsim_kernels.requantization import prepare
 
     ready = prepare(channels=channels, **requantize)
@@ -68,12 +73,11 @@ def _epilogue(requantize: Mapping[str, Any], layout: Layout, groups: int, lanes:
         extra, compiled = [], kernel("mac_epilogue", "scale_tile", ready.dtype.itemsize * 8, lanes)
     else:
         arrays = list(ready.params)
-        extra = [groups * layout.vectors * lanes, first.shape[-1]]
+        extra = [groups * width, first.shape[-1]]
         compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name,
                           ready.first_dtype, lanes)
-    arrays = [_to_whole_vectors(array, groups, layout.vectors * lanes) for array in arrays]
-    parameters = np.array([*map(address, arrays), *extra], np.int64)
-    return ready.dtype, (compiled.address, parameters), arrays
+    arrays = [_to_whole_vectors(array, groups, width) for array in arrays]
+    return ready.dtype, Epilogue(compiled.address, np.array([*map(address, arrays), *extra], np.int64), arrays)
 
 
 def _to_whole_vectors(values: np.ndarray, groups: int, width: int) -> np.ndarray:

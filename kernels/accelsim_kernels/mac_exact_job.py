@@ -88,28 +88,41 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
              (base, offsets_at + row * 8, given[Arg.depth_offsets], given[Arg.steps], weights, initial, to,
               to_stride, given[Arg.mask]))
         if not straight:
-            sums = view(tile_at, height * vectors * lanes, np.int32)
             if given[Arg.row_factor]:
-                factors = view(given[Arg.row_factor], given[Arg.out_channels], np.int32)
-                totals = view(sums_at, rows, np.int32)
-                for i in range(height):
-                    for j in range(columns):
-                        product = np.int64(totals[row + i]) * np.int64(factors[channel + j])
-                        sums[i * vectors * lanes + j] -= np.int32(product)
-            if given[Arg.wrap_bits] < 32:
-                unused = np.int32(32 - given[Arg.wrap_bits])
-                for i in range(height * vectors * lanes):
-                    sums[i] = np.int32(np.int32(sums[i] << unused) >> unused)
-            if given[Arg.epilogue]:
-                call(given[Arg.epilogue],
-                     (tile_at, height, vectors, columns, (group * given[Arg.group_vectors] + vector) * lanes,
-                      given[Arg.epilogue_arguments], out, given[Arg.out_channels]))
-            else:
-                for i in range(height):
-                    target = view(out + i * out_stride, columns, np.int32)
-                    for j in range(columns):
-                        target[j] = sums[i * vectors * lanes + j]
+                _take_off(given, tile_at, height, vectors * lanes, columns, sums_at + row * 4, channel)
+            finish(given, tile_at, height, vectors, columns, (group * given[Arg.group_vectors] + vector) * lanes, out)
         row += height
+
+
+@njit
+def _take_off(given, tile_at, height, width, columns, sums_at, channel):
+    """Subtract each row's sum of activations times the weights' zero point."""
+    sums = view(tile_at, height * width, np.int32)
+    factors = view(given[Arg.row_factor] + channel * 4, columns, np.int32)
+    totals = view(sums_at, height, np.int32)
+    for i in range(height):
+        for j in range(columns):
+            sums[i * width + j] -= np.int32(np.int64(totals[i]) * np.int64(factors[j]))
+
+
+@njit
+def finish(given, tile_at, height, vectors, columns, channel, out):
+    """Wrap a tile's sums, requantize them where that is asked for, and store the columns that exist.
+
+    channel: of the first column, counted with those that fill the last vector of a group. out: address of row 0.
+    """
+    width = vectors * given[Arg.lanes]
+    sums = view(tile_at, height * width, np.int32)
+    if given[Arg.wrap_bits] < 32:
+        unused = 32 - given[Arg.wrap_bits]
+        for i in range(height * width):
+            sums[i] = np.int32(np.int64(sums[i]) << (32 + unused) >> (32 + unused))
+    if given[Arg.epilogue]:
+        call(given[Arg.epilogue], (tile_at, height, vectors, columns, channel, given[Arg.epilogue_arguments], out,
+                                   given[Arg.out_channels]))
+    else:
+        for i in range(height):
+            copy_bytes(out + i * given[Arg.out_channels] * 4, tile_at + i * width * 4, columns * 4)
 
 
 @njit

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
-from accelsim_kernels._jit import kernel
+from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_pack import Packed, panels
 from accelsim_kernels.simd import Engine
@@ -32,6 +34,9 @@ class Arg(IntEnum):
     row_factor, ones, zeros, wrap_bits = 41, 42, 43, 44
     out, out_item_bytes, tiles, tallest, epilogue, epilogue_arguments = 45, 46, 47, 48, 49, 50
     scratch, scratch_bytes, offsets_at, sums_at, tile_at = 51, 52, 53, 54, 55
+    # depthwise only
+    fx, dilation_x, multiplier, fill_row, rows_at, blocks, block_table, chunks, chunk_table = (
+        56, 57, 58, 59, 60, 61, 62, 63, 64)
 
 
 @dataclass
@@ -44,12 +49,20 @@ class Plan:
     held: list[object] = field(default_factory=list)
 
 
+class Epilogue(NamedTuple):
+    """A mac_epilogue kernel: its address, its arguments, and the arrays that these point to."""
+
+    address: int
+    arguments: np.ndarray
+    held: list[np.ndarray]
+
+
 def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...], packed: Packed, engine: Engine,
               zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, out_dtype: np.dtype,
-              epilogue: tuple[int, np.ndarray] | None, workers: int) -> Plan:
+              epilogue: Epilogue | None, workers: int) -> Plan:
     """Choose bands and panels for `workers` threads, load the tiles, and write the arguments down.
 
-    zw: (K,). epilogue: address of a mac_epilogue kernel and its parameters, or None for int32 sums.
+    zw: (K,). epilogue: None for int32 sums.
     """
     layout = packed.layout(engine, shape.dilation[1])
     copies = _needs_copy(shape, x_dtype, x_strides, engine)
@@ -63,8 +76,8 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     aw = zw - layout.offset
     initial = bias - ax * layout.sums + shape.depth * ax * aw
     spread = np.zeros((shape.groups, layout.vectors * engine.lanes), np.int32)
-    spread[:, :layout.group_outputs] = _low32(initial).reshape(shape.groups, -1)
-    factor = _low32(aw) if np.any(aw) else None
+    spread[:, :layout.group_outputs] = low32(initial).reshape(shape.groups, -1)
+    factor = low32(aw) if np.any(aw) else None
 
     most = band_rows * shape.out_x
     tiles, tallest = _tiles(engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x},
@@ -72,14 +85,9 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     table = np.array(panels(layout.vectors, engine.widest), np.int64)
     height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
     strip = height * pitch + 64 if copies else 0
-    places = np.cumsum([_round(strip), _round(8 * most), _round(4 * most), 8 * engine.widest * engine.lanes * 4 + 64])
+    places = np.cumsum([whole_lines(strip), whole_lines(8 * most), whole_lines(4 * most), 8 * engine.widest * engine.lanes * 4 + 64])
     a = np.zeros(len(Arg), np.int64)
-    held: list[object] = [offsets, spread, factor, tiles, tallest, table, layout, packed]
-
-    def put(**values: object) -> None:
-        for name, value in values.items():
-            a[Arg[name]] = value.ctypes.data if isinstance(value, np.ndarray) else 0 if value is None else int(value)
-
+    put = functools.partial(put_arguments, a)
     put(jobs=shape.batch * bands * shape.groups * sets)
     put(x_image=x_strides[0], x_row=x_strides[1], x_column=x_strides[2], x_channel=x_strides[3],
         x_bytes=x_dtype.itemsize, x_signed=x_dtype.kind == "i")
@@ -87,8 +95,8 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
         stride_y=shape.stride[0], stride_x=shape.stride[1], dilation_y=shape.dilation[0], fy=shape.fy)
     put(out_y=shape.out_y, out_x=shape.out_x, out_channels=shape.out_channels, groups=shape.groups,
         group_channels=shape.group_channels, group_outputs=layout.group_outputs, group_vectors=layout.vectors)
-    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=_raw(zx, x_dtype), lanes=engine.lanes,
-        mask=_mask(x_dtype, engine))
+    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=raw_bits(zx, x_dtype), lanes=engine.lanes,
+        mask=activation_mask(x_dtype, engine))
     put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table),
         panel_table=table)
     put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes,
@@ -97,9 +105,16 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     put(tiles=tiles, tallest=tallest, scratch_bytes=places[-1], offsets_at=places[0], sums_at=places[1],
         tile_at=places[2])
     if epilogue is not None:
-        put(epilogue=epilogue[0], epilogue_arguments=epilogue[1])
-        held.append(epilogue[1])
-    return Plan(a, int(a[Arg.jobs]), int(places[-1]), held)
+        put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
+    return Plan(a, int(a[Arg.jobs]), int(places[-1]),
+                [offsets, spread, factor, tiles, tallest, table, layout, packed, epilogue])
+
+
+def put_arguments(arguments: np.ndarray, **values: object) -> None:
+    """Write arguments by name: numbers, addresses of arrays, 0 for None."""
+    for name, value in values.items():
+        number = address(value) if isinstance(value, np.ndarray) else 0 if value is None else int(value)
+        arguments[Arg[name]] = number
 
 
 def _needs_copy(shape: ConvGeometry, dtype: np.dtype, strides: tuple[int, ...], engine: Engine) -> bool:
@@ -150,21 +165,21 @@ def _tiles(engine: Engine, layout: object, outputs: set[int], sums: bool) -> tup
     return addresses, tallest
 
 
-def _low32(values: np.ndarray) -> np.ndarray:
+def low32(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64).astype(np.uint32).view(np.int32)
 
 
-def _raw(value: int, dtype: np.dtype) -> int:
+def raw_bits(value: int, dtype: np.dtype) -> int:
     """The bits of a padding value as the kernel stores them: the low 16, signed."""
     return int(np.array(value).astype(np.int16))
 
 
-def _mask(dtype: np.dtype, engine: Engine) -> int:
+def activation_mask(dtype: np.dtype, engine: Engine) -> int:
     """What turns raw activations into the engine's: 128 added to int8 bytes, 32768 taken off uint16 words."""
     if engine.item_bytes == 1:
         return 0x80808080 if dtype == np.int8 else 0
     return 0x80008000 if dtype == np.uint16 else 0
 
 
-def _round(size: int) -> int:
+def whole_lines(size: int) -> int:
     return (size + 63) // 64 * 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +70,13 @@ class Packed:
         with self._lock:
             if key not in self._layouts:
                 self._layouts[key] = _lay_out(self.w, self.groups, engine, adjacent)
+            return self._layouts[key]
+
+    def remember(self, key: tuple, make: Callable[[], object]) -> object:
+        """Something else made from the weights, once."""
+        with self._lock:
+            if key not in self._layouts:
+                self._layouts[key] = make()
             return self._layouts[key]
 
 

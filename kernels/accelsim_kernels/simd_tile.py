@@ -52,17 +52,18 @@ def tile(engine_name: str, rows: int, vectors: int) -> str:
 
 def dot(b: ir.IRBuilder, engine: Engine, sums: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
     """sums + a . w in each lane: `unit` products of the narrow operands that lie in 32 bits."""
+    lanes, bits = sums.type.count, sums.type.count * 32
     if engine.name == "vpdpbusd512":
-        narrow = ir.VectorType(ir.IntType(8), engine.lanes * 4)
-        return intrinsic(b, "llvm.x86.avx512.vpdpbusd.512", sums, b.bitcast(a, narrow), b.bitcast(w, narrow))
-    narrow = ir.VectorType(ir.IntType(16), engine.lanes * 2)
+        narrow = ir.VectorType(ir.IntType(8), lanes * 4)
+        return intrinsic(b, f"llvm.x86.avx512.vpdpbusd.{bits}", sums, b.bitcast(a, narrow), b.bitcast(w, narrow))
+    narrow = ir.VectorType(ir.IntType(16), lanes * 2)
     a, w = b.bitcast(a, narrow), b.bitcast(w, narrow)
     if engine.name == "vpdpwssd512":
-        return intrinsic(b, "llvm.x86.avx512.vpdpwssd.512", sums, a, w)
+        return intrinsic(b, f"llvm.x86.avx512.vpdpwssd.{bits}", sums, a, w)
     if engine.name == "pmaddwd256":
         return b.add(sums, intrinsic(b, "llvm.x86.avx2.pmadd.wd", a, w, result=sums.type))
-    wide = ir.VectorType(INT, engine.lanes * 2)
+    wide = ir.VectorType(INT, lanes * 2)
     products = b.mul(b.sext(a, wide), b.sext(w, wide))
-    even, odd = (b.shuffle_vector(products, products, ir.Constant(sums.type, list(range(first, engine.lanes * 2, 2))))
+    even, odd = (b.shuffle_vector(products, products, ir.Constant(sums.type, list(range(first, lanes * 2, 2))))
                  for first in (0, 1))
     return b.add(sums, b.add(even, odd))
