@@ -24,7 +24,7 @@ _DEMO = "demo:"
 class Network:
     """A saved graph, or a float network (torch.nn.Module or ExportedProgram) that can be quantized.
 
-    name: what reports call it. data, calibration: (inputs, labels) and inputs that a demo network brings along.
+    name: what reports call it. data: (inputs, labels), calibration: inputs; demo networks bring them along.
     """
 
     name: str
@@ -98,11 +98,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise AccelsimError(f"no such file: {path}") from None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise AccelsimError(
             f"{path} is not an .npz file of plain arrays ({error}): use numpy.savez(path, inputs=…, labels=…)"
         ) from error
