@@ -9,6 +9,7 @@ import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend import calibrate
+from accelsim.frontend.bias_correction import correct_biases
 from accelsim.frontend.capture import capture
 from accelsim.frontend.config import QuantConfig, as_config
 from accelsim.frontend.float_graph import FloatGraph
@@ -60,7 +61,8 @@ def quantized(network: Calibrated, config: QuantConfig) -> IntegerGraph:
     activations = calibrate.activation_params(network.seen, config)
     weights = calibrate.quantize_weights(graph, activations, config)
     lowering = Lowering(graph, activations, weights, load_profile(config.profile))
-    return lowering.build(network.name, _notes(activations, weights, config))
+    lowered = lowering.build(network.name, _notes(activations, weights, config))
+    return correct_biases(lowered, network.seen) if config.bias_correction else lowered
 
 
 def float_graph(model: torch.nn.Module | Any, batches: list[tuple[torch.Tensor, ...]]) -> FloatGraph:

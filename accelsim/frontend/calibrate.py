@@ -13,6 +13,7 @@ import torch
 from accelsim.errors import AccelsimError
 from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
+from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.mac import Conv2d, Linear
 from accelsim.frontend.operators.shape import Concat
 from accelsim.frontend.ranges import BINS, Histogram, weight_limits
@@ -77,9 +78,7 @@ class Observation:
     @cached_property
     def histograms(self) -> dict[str, Histogram]:
         """Owner → histogram of the values of its group (a second pass over the data, made on first use)."""
-        found = {
-            owner: Histogram.over(low, high) for owner, (low, high) in self.limits.items() if low < high
-        }
+        found = {owner: Histogram.over(low, high) for owner, (low, high) in self.limits.items() if low < high}
         moved = {node.name for node in self.graph.nodes if _shares_grid(node)}  # counted where they were made
 
         def count(name: str, x: torch.Tensor) -> None:
@@ -92,11 +91,35 @@ class Observation:
             self.graph.run(batch, count)
         return found
 
+    @cached_property
+    def channel_means(self) -> dict[str, np.ndarray]:
+        """MAC layer → mean of each output channel before its activation (float64)."""
+        sums: dict[str, torch.Tensor] = {}
+        counts: dict[str, int] = {}
+        for batch in self.batches:
+            alive: dict[str, torch.Tensor] = {}
+
+            def keep(name: str, x: torch.Tensor, alive: dict[str, torch.Tensor] = alive) -> None:
+                alive[name] = x
+
+            self.graph.run(batch, keep)
+            for node in self.graph.nodes:
+                if node.operator not in (Conv2d, Linear):
+                    continue
+                y = alive[node.name]
+                if node.clamp != (None, None):
+                    y = node.operator.execute(node, *(alive[ref.name] for ref in node.inputs))
+                channels = y.movedim(1, -1) if node.operator is Conv2d else y
+                rows = channels.reshape(-1, channels.shape[-1]).double()
+                sums[node.name] = sums.get(node.name, 0) + rows.sum(dim=0)
+                counts[node.name] = counts.get(node.name, 0) + len(rows)
+        return {name: (total / counts[name]).numpy() for name, total in sums.items()}
+
 
 def observe(graph: FloatGraph, batches: Sequence[tuple[torch.Tensor, ...]]) -> Observation:
     """Run the float network over the calibration data. AccelsimError names a tensor with NaN or infinity."""
     owners = grid_owners(graph)
-    limits = {owner: (np.inf, -np.inf) for owner in owners.values()}
+    limits = dict.fromkeys(owners.values(), (np.inf, -np.inf))
     names = _described(graph)
 
     def see(name: str, x: torch.Tensor) -> None:
@@ -117,6 +140,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     """
     graph = seen.graph
     raw = raw_outputs(graph, config)
+    residual = _residual_operands(graph)
     power_of_two = load_profile(config.profile).power_of_two
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
@@ -127,6 +151,8 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     for owner, members in groups.items():
         choice = config.for_layer(layers[owner])
         bits = choice.activation_bits
+        if owner in residual:
+            bits = max(bits, config.residual_bits)
         if config.output_bits is not None and any(name in graph.outputs for name in members):
             bits = config.output_bits
         lower, upper = seen.limits[owner]
@@ -146,15 +172,26 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     return params
 
 
+def _residual_operands(graph: FloatGraph) -> set[str]:
+    """Outputs of MAC layers that only additions read: what an accelerator adds before it rounds to its activations."""
+    users = graph.users()
+    return {
+        node.name
+        for node in graph.nodes
+        if node.operator in (Conv2d, Linear)
+        and users[node.name]
+        and all(user.operator is Add for user in users[node.name])
+        and node.name not in graph.outputs
+    }
+
+
 def _described(graph: FloatGraph) -> dict[str, str]:
     """Tensor → words for a message."""
     names = {ref.name: f"the input {ref.name!r}" for ref in graph.inputs}
     return names | {node.name: f"the output of layer {node.layer!r}" for node in graph.nodes}
 
 
-def quantize_weights(
-    graph: FloatGraph, activations: dict[str, QuantParams], config: QuantConfig
-) -> dict[str, QTensor]:
+def quantize_weights(graph: FloatGraph, activations: dict[str, QuantParams], config: QuantConfig) -> dict[str, QTensor]:
     """Weight codes of every MAC layer, in torch's layout; the output channel is axis 0."""
     return {
         node.name: quantize_weight(node, activations[node.inputs[0].name].scale, config)

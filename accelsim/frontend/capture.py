@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from accelsim.errors import AccelsimError
-from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref, check_finite, rewrite
 from accelsim.frontend import operators  # noqa: F401  (fills the table)
+from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref, check_finite, rewrite
 from accelsim.frontend.registry import OPERATORS, Captured, Reject, operator_names
 
 # torch operators that change nothing at inference
@@ -40,9 +40,7 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
     elif isinstance(model, torch.export.ExportedProgram):
         program = model
     else:
-        raise AccelsimError(
-            f"expected a torch.nn.Module or a torch.export.ExportedProgram, not {type(model).__name__}"
-        )
+        raise AccelsimError(f"expected a torch.nn.Module or a torch.export.ExportedProgram, not {type(model).__name__}")
     if _mutates_views(program.graph):
         with _quiet():
             program = program.run_decompositions({})  # makes it functional, for about the price of the export
@@ -97,16 +95,12 @@ def _mutates_views(graph: Any) -> bool:
 
 def _returns_view(target: Any) -> bool:
     schema = getattr(target, "_schema", None)
-    return schema is not None and any(
-        r.alias_info is not None and not r.alias_info.is_write for r in schema.returns
-    )
+    return schema is not None and any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
 
 
 def _in_place(target: Any) -> bool:
     schema = getattr(target, "_schema", None)
-    return schema is not None and any(
-        a.alias_info is not None and a.alias_info.is_write for a in schema.arguments
-    )
+    return schema is not None and any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
 
 
 def _functional(target: Any) -> Any:
@@ -243,9 +237,7 @@ def _provenance(node: Any) -> tuple[str, str]:
     """(module path, "module path, file:line: source") of an fx node."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     path = re.sub(r"@\d+", "", stack[-1][0]) if stack else ""
-    frames = re.findall(
-        r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or ""
-    )
+    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
     own = [frame for frame in frames if "/torch/nn/" not in frame[0] and "/torch/_" not in frame[0]]
     place = ""
     if own or frames:
@@ -262,4 +254,3 @@ def _join(path: str, name: str) -> str:
 def _unique(name: str, taken: dict[str, int]) -> str:
     taken[name] = taken.get(name, 0) + 1
     return name if taken[name] == 1 else f"{name}@{taken[name]}"
-

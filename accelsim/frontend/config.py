@@ -30,6 +30,10 @@ class QuantConfig:
         priced). symmetric_activations: activation zero points 0.
     output_bits: None leaves the outputs of a final MAC layer as accumulators (dequantized exactly);
         2 .. 16 requantizes them to an output grid.
+    residual_bits: least width of a MAC layer's output that only additions read, so that narrow activations
+        are rounded once, behind the addition.
+    bias_correction: remove the mean error that weight and activation quantization leave at each output channel,
+        measured on the calibration data (paper, section 4.2).
     percentile: two-sided share in % that the percentile range keeps.
     overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value};
         later entries win over earlier ones and over the fields above.
@@ -45,6 +49,8 @@ class QuantConfig:
     symmetric_weights: bool = True
     symmetric_activations: bool = False
     output_bits: int | None = None
+    residual_bits: int = 8
+    bias_correction: bool = True
     percentile: float = 99.99
 
     def __post_init__(self) -> None:
@@ -56,6 +62,7 @@ class QuantConfig:
         load_profile(self.profile)
         if self.output_bits is not None:
             check_bits(self.output_bits, "output_bits")
+        check_bits(self.residual_bits, "residual_bits")
         if not 50 < self.percentile <= 100:
             raise AccelsimError(f"percentile must be in (50, 100], not {self.percentile!r}")
         for pattern, changes in (self.overrides or {}).items():
@@ -94,9 +101,7 @@ class QuantConfig:
             used += [(name, p) for p in bits] if isinstance(bits, Mapping) else []
         for name, pattern in used:
             if not any(fnmatchcase(layer, pattern) for layer in layers):
-                raise AccelsimError(
-                    f"{name}: no layer matches {pattern!r}; layers: {', '.join(dict.fromkeys(layers))}"
-                )
+                raise AccelsimError(f"{name}: no layer matches {pattern!r}; layers: {', '.join(dict.fromkeys(layers))}")
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,7 @@ def build(name: str, seed: int = 0) -> DigitsNet:
         return NETWORKS[name]()
 
 
-def train(
-    model: nn.Module, seed: int = 0, progress: Progress | None = None, protocol: Protocol = PROTOCOL
-) -> None:
+def train(model: nn.Module, seed: int = 0, progress: Progress | None = None, protocol: Protocol = PROTOCOL) -> None:
     """Train in place on the digits (split seed 0) and leave the model in evaluation mode.
 
     seed: order of the images and their shifts; the initial weights are the model's own.

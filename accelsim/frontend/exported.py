@@ -33,9 +33,7 @@ _PLAIN = re.compile(
 _IGNORED = re.compile(r"extra/.*|\.data/.*|\.format_version|\.storage_alignment")
 
 _TARGET = re.compile(r"torch\.ops\.aten\.[A-Za-z]\w*\.[A-Za-z]\w*|_operator\.(\w+)|torch\.sym_[a-z]+")
-_ARITHMETIC = re.compile(
-    "add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem"
-)
+_ARITHMETIC = re.compile("add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem")
 _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
 _EXPRESSION = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Name, ast.Constant),
@@ -186,9 +184,7 @@ def _harmless(node: ast.AST) -> bool:
 def _check_containers(text: Any) -> None:
     for key, value in _walk(json.loads(text)[1] if text else {}):
         if key == "type" and value not in _CONTAINERS:
-            raise _Refused(
-                f"its inputs or outputs are packed in a {value!r}; use tensors, tuples, lists or dicts"
-            )
+            raise _Refused(f"its inputs or outputs are packed in a {value!r}; use tensors, tuples, lists or dicts")
 
 
 def input_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
@@ -196,7 +192,5 @@ def input_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
     names = program.graph_signature.user_inputs
     shapes = [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.name in names]
     if len(shapes) != 1 or not all(isinstance(size, int) for size in shapes[0][1:]):
-        raise AccelsimError(
-            f"one input of fixed shape (but for its batch) is needed, this network has {shapes}"
-        )
+        raise AccelsimError(f"one input of fixed shape (but for its batch) is needed, this network has {shapes}")
     return shapes[0][1:]

@@ -103,9 +103,7 @@ def rewrite(graph: FloatGraph, replaced: dict[str, FloatNode], renamed: dict[str
         return name
 
     nodes = [replaced.get(node.name, node) for node in graph.nodes if node.name not in renamed]
-    nodes = [
-        replace(node, inputs=tuple(Ref(resolve(ref.name), ref.shape) for ref in node.inputs)) for node in nodes
-    ]
+    nodes = [replace(node, inputs=tuple(Ref(resolve(ref.name), ref.shape) for ref in node.inputs)) for node in nodes]
     outputs = tuple(resolve(name) for name in graph.outputs)
     return FloatGraph(tuple(_reachable(nodes, outputs)), graph.inputs, outputs)
 

@@ -11,9 +11,9 @@ import numpy as np
 from accelsim.frontend.calibrate import quantize_bias
 from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref
 from accelsim.graph import IntegerGraph
-from accelsim.ops.parameters import add_parameters, mean_scale_parameters, shift_between
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.concat import Concat
+from accelsim.ops.parameters import add_parameters, mean_scale_parameters, shift_between
 from accelsim.ops.shape import Reshape, Transpose
 from accelsim.profiles import NumericProfile, OperatorNumerics
 from accelsim.quant import AccumulatorParams, QTensor, QuantParams
@@ -170,9 +170,7 @@ class Lowering:
         if len(order) == 3:  # stored (H, W, C) = torch axes (1, 2, 0)
             stored = _TO_NHWC
             order = tuple(stored.index(order[axis]) for axis in stored)
-        self._append(
-            Transpose(node.name, (source,), node.name, order=order), self.tensors[source].params
-        )
+        self._append(Transpose(node.name, (source,), node.name, order=order), self.tensors[source].params)
         self._name_of[node.name] = node.name
 
     def concat(self, node: FloatNode) -> None:

@@ -30,9 +30,7 @@ class Concat(Op):
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         keywords = [None if r is None else r.kwargs() for r in self.requantizers]
-        return Computed(
-            kernels.concat(inputs, axis=self.axis + 1, requantize=keywords, zero_points=self.zero_points)
-        )
+        return Computed(kernels.concat(inputs, axis=self.axis + 1, requantize=keywords, zero_points=self.zero_points))
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         if not shapes:

@@ -25,8 +25,7 @@ class _Window(Op):
         if len(shape) != 3:
             raise self.refuse(f"the input must be (H, W, C), not {shape}")
         rows, cols = (
-            window_outputs(shape[axis], self.window[axis], self.stride[axis], self.padding[axis])
-            for axis in (0, 1)
+            window_outputs(shape[axis], self.window[axis], self.stride[axis], self.padding[axis]) for axis in (0, 1)
         )
         if rows < 1 or cols < 1:
             raise self.refuse(f"a window of {self.window} does not fit an input of {shape[0]}×{shape[1]}")
@@ -44,9 +43,7 @@ class MaxPool2d(_Window):
     kind = "max_pool2d"
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
-        return Computed(
-            kernels.max_pool2d(inputs[0], window=self.window, stride=self.stride, padding=self.padding)
-        )
+        return Computed(kernels.max_pool2d(inputs[0], window=self.window, stride=self.stride, padding=self.padding))
 
 
 @dataclass(frozen=True, eq=False)

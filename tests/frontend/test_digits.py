@@ -50,9 +50,7 @@ def test_training_learns_and_repeats_bit_for_bit(one_epoch):
     assert seen == [(0, 1), (1, 1)] * 2
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert digits.accuracy(model, data.test_images, data.test_labels) > 0.5
-    assert not torch.equal(
-        digits.build("resnet", 4).classifier.weight, digits.build("resnet", 3).classifier.weight
-    )
+    assert not torch.equal(digits.build("resnet", 4).classifier.weight, digits.build("resnet", 3).classifier.weight)
 
 
 def test_weights_are_cached_and_a_damaged_file_is_replaced(one_epoch, tmp_path):
@@ -65,10 +63,7 @@ def test_weights_are_cached_and_a_damaged_file_is_replaced(one_epoch, tmp_path):
     again = digits.trained("resnet", 0, cache_dir=tmp_path, progress=lambda *a: calls.append(a))
     assert len(calls) == 2, "the second run must not train"
     assert not again.training
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
 
     path = tmp_path / saved()[0]
     path.write_bytes(path.read_bytes()[:1000])
