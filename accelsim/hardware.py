@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accelsim.errors import AccelsimError
+from accelsim.scaling import scaling_factor
 from accelsim.specfile import list_data, merged, read_spec_file, validated
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
@@ -118,8 +119,11 @@ class ArraySpec(_Model):
     pe, for operands narrower than the element: "sized" (built for the network's widest operands), "fixed"
     (they are sign-extended), "fused" (more narrow products per cycle), "serial" (cycles in proportion to the
     bits of serial_operand). weight_bits, activation_bits: the widths the elements are built for.
-    overlap_folds: the next stationary operands are loaded behind the running fold. zero_gating: a zero input
-    stops the multiplier.
+
+    overlap_folds: the next stationary operands are loaded behind the running fold. efficiency: share of
+    cycles in which elements have their operands (fitted to silicon where known). load_bits_per_cycle: bus
+    that loads the weights of a row-stationary pass. zero_gating: a zero input stops the multiplier and what
+    hangs on it. clock_gating: idle elements pay no clock.
     """
 
     rows: int = Field(ge=1, le=65536)
@@ -131,7 +135,10 @@ class ArraySpec(_Model):
     serial_operand: Literal["weight", "activation", "both"] = "weight"
     accumulators: AccumulatorSpec = AccumulatorSpec()
     overlap_folds: bool = False
+    efficiency: float = Field(default=1.0, gt=0, le=1)
+    load_bits_per_cycle: int = Field(default=64, ge=1)
     zero_gating: bool = False
+    clock_gating: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -151,8 +158,11 @@ class MemorySpec(_Model):
 
     size_bytes: of one instance, 0 for DRAM. word_bits: what one access moves. bandwidth_bytes_per_cycle:
     reads and writes together, all banks. packing of narrow elements: "tight" (bits run on across words),
-    "word" (as many whole elements as fit in a word) or "byte" (an element takes 1, 2, 4 or 8 bytes). device:
-    a DRAM kind or SRAM cell of the technology. per_pe: one instance in each processing element.
+    "word" (as many whole elements as fit in a word) or "byte" (an element takes 1, 2, 4 or 8 bytes).
+
+    device: a DRAM kind or SRAM cell of the technology. per_pe: one instance in each processing element.
+    compression of inputs and outputs on the DRAM link, where the share of zeros is known: "rlc" (run length)
+    or "zvc" (zero value).
     """
 
     name: str = Field(min_length=1)
@@ -166,6 +176,7 @@ class MemorySpec(_Model):
     packing: Literal["tight", "word", "byte"] = "word"
     device: str | None = None
     burst_bytes: int = Field(default=1, ge=1)
+    compression: Literal["none", "rlc", "zvc"] = "none"
     per_pe: bool = False
 
     @model_validator(mode="after")
@@ -198,17 +209,23 @@ class Constant(_Model):
 class TechnologySpec(_Model):
     """A process: node, supply, and the named constants of the energy and area laws, each with its source.
 
-    base and scaling: constants are those of another technology, scaled by a published table.
+    base and scaling: constants that are not given are those of another technology, scaled by a published
+    table. sram_node_nm: node of the SRAM tables (32 to 65 nm); None: node_nm.
     """
 
     name: str
     node_nm: float = Field(gt=0)
     voltage_v: float = Field(gt=0)
     sram_cell: str = "itrs-lstp"
+    sram_node_nm: float | None = Field(default=None, ge=32, le=65)
     base: str | None = None
-    scaling: Literal["stillmaker", "tpuv4i", "none"] = "none"
+    scaling: Literal["stillmaker", "tpuv4i"] | None = None
     constants: dict[str, Constant] = {}
     sources: tuple[str, ...] = ()
+
+    @property
+    def sram_node(self) -> float:
+        return self.sram_node_nm or self.node_nm
 
     def constant(self, name: str) -> Constant:
         if name not in self.constants:
@@ -234,8 +251,11 @@ class AcceleratorSpec(_Model):
     @model_validator(mode="before")
     @classmethod
     def _named_technology(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("technology"), str):
-            return {**data, "technology": load_technology(data["technology"])}
+        technology = data.get("technology") if isinstance(data, dict) else None
+        if isinstance(technology, str):
+            return {**data, "technology": load_technology(technology)}
+        if isinstance(technology, dict):
+            return {**data, "technology": rescaled(TechnologySpec.model_validate(technology))}
         return data
 
     @model_validator(mode="after")
@@ -251,6 +271,13 @@ class AcceleratorSpec(_Model):
                 raise ValueError(f"memories: operand {operand!r} needs exactly one sram level, has {holders}")
         if sum(m.kind == "sram" and "psum" in m.operands for m in self.memories) > 1:
             raise ValueError("memories: operand 'psum' can be in one sram level only")
+        if any(m.compression != "none" for m in self.memories[1:]):
+            raise ValueError("memories: compression is a property of the DRAM link only")
+        held = {operand for m in self.memories if m.kind == "registers" for operand in m.operands}
+        if self.array.dataflow == "row_stationary" and not held >= {"weight", "input", "psum"}:
+            raise ValueError(
+                "row_stationary needs register files (kind: registers) for weight, input and psum"
+            )
         if any(m.kind == "registers" and not m.per_pe for m in self.memories):
             raise ValueError("memories: kind registers is a register file in each element: set per_pe: true")
         return self
@@ -289,7 +316,34 @@ def load_technology(name_or_path: str | Path | TechnologySpec) -> TechnologySpec
     if isinstance(name_or_path, TechnologySpec):
         return name_or_path
     data, where, lines = read_spec_file(name_or_path, "technology")
-    return validated(TechnologySpec, data, where, lines)
+    return rescaled(validated(TechnologySpec, data, where, lines))
+
+
+def rescaled(technology: TechnologySpec, scaling: str | None = None) -> TechnologySpec:
+    """A technology with the constants of its base, scaled to its node and supply by its own or another table.
+    """
+    if technology.base is None:
+        return technology
+    base, table = load_technology(technology.base), scaling or technology.scaling or "stillmaker"
+    own, scaled = technology.constants, {}
+    for name, constant in base.constants.items():
+        factor = scaling_factor(
+            table,
+            name,
+            constant.unit,
+            (base.node_nm, base.voltage_v),
+            (technology.node_nm, technology.voltage_v),
+            technology.sram_node,
+        )
+        source = (
+            constant.source
+            if factor == 1
+            else (
+                f"{constant.source}; × {factor:.3g} from {base.node_nm:g} to {technology.node_nm:g} nm ({table})"
+            )
+        )
+        scaled[name] = constant.model_copy(update={"value": constant.value * factor, "source": source})
+    return technology.model_copy(update={"constants": {**scaled, **own}, "scaling": table})
 
 
 def load_spec(name_or_path: str | Path | AcceleratorSpec) -> AcceleratorSpec:

@@ -49,6 +49,8 @@ def candidates_of(p: Problems, row: int, machine: Machine, budget: int = BUDGET)
     where sizes are exhausted; else the three that differ in what stays.
     """
     b, oy, ox, _c, _n = bounds = tuple(int(getattr(p, name)[row]) for name in ("b", "oy", "ox", "c", "n"))
+    if machine.dataflow == "row_stationary":
+        return _row_stationary(p, row, machine)
     if len(ORDERS) * math.prod(bounds) <= 10 * budget:
         return exhaustive_of(p, row)
     rows, cols = int(np.max(machine.rows)), int(np.max(machine.cols))
@@ -66,6 +68,26 @@ def candidates_of(p: Problems, row: int, machine: Machine, budget: int = BUDGET)
         [(*pixel, tc, tn) for pixel in pixels for tc in sizes[3] for tn in sizes[4]], dtype=np.int64
     )
     return np.column_stack([np.repeat(shape, len(orders), axis=0), np.tile(np.array(orders), len(shape))])
+
+
+def _row_stationary(p: Problems, row: int, machine: Machine) -> np.ndarray:
+    """Tiles of a row-stationary array: the channels of one pass after the other while the sums wait in the
+    buffer, as its control does it; so channel tiles are what the elements hold, and the channel loop is
+    innermost.
+    """
+    b, oy, ox, c, n, fy, fx = (int(getattr(p, name)[row]) for name in ("b", "oy", "ox", "c", "n", "fy", "fx"))
+    rows, cols = int(np.max(machine.rows)), int(np.max(machine.cols))
+    q_most = max(1, (int(np.max(machine.registers_of("input"))) - 1) // fx)
+    stacks = max(1, rows // fy) * cols
+    channels = sorted({min(c, q * r) for q in (q_most, min(q_most, c)) for r in range(1, stacks + 1)})
+    heights = sorted({ty for ty in even_sizes(oy, 1) if ty <= max(1, rows // fy) * cols} | {oy})
+    pixels = [(tb, ty, ox) for tb in even_sizes(b, 1) for ty in heights]
+    pixels += [(1, 1, tx) for tx in even_sizes(ox, 1, 6) if tx < ox]
+    order = ORDERS.index("mnk")
+    return np.array(
+        [(*pixel, tc, tn, order) for pixel in pixels for tc in channels for tn in even_sizes(n, 16, 16)],
+        dtype=np.int64,
+    )
 
 
 def exhaustive_of(p: Problems, row: int) -> np.ndarray:

@@ -50,7 +50,8 @@ class Counts:
     trips: Trips
     reduction_span: Ints
     outer_additions: Ints  # partial sums added outside the elements
-    pe_accesses: dict[str, Ints] = field(default_factory=dict)  # row stationary: local scratchpads and hops
+    weights_at_once: Ints  # weight elements that the buffer holds for the array at once
+    register_accesses: dict[str, Ints] = field(default_factory=dict)  # of register files, by operand
 
 
 def dram_traffic(p: Problems, t: Tiles, trips: Trips) -> tuple[dict[str, Ints], dict[str, Ints]]:
@@ -112,6 +113,7 @@ def stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:
     last = _last_stream(dataflow, p, t, lanes, steps, stays, one_stream)
     overlapped = packs * row_folds * col_folds * paced - (np.maximum(last, rows) - last) + skew
     cycles = np.where(machine.overlap_folds, overlapped, apart)
+    cycles = np.ceil(cycles / machine.efficiency).astype(np.int64)
 
     taps = p.b * p.c * p.taps_y * p.taps_x * p.groups
     weights, outputs = p.k * p.n * p.groups, p.m * p.n * p.groups
@@ -141,6 +143,7 @@ def stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:
         trips=trips,
         reduction_span=inside,
         outer_additions=returned,
+        weights_at_once=t.tc * window * t.tn,
     )
 
 

@@ -11,11 +11,13 @@ from accelsim.shapes import ElementwiseNest
 
 @dataclass(frozen=True)
 class ElementwisePlan:
-    """reads, writes: {memory: {operand: elements}}; bits: of an element of each operand."""
+    """reads, writes: {memory: {operand: elements}}; bits: of an element of each operand; stored: as it
+    lies in each memory."""
 
     reads: dict[str, dict[str, int]]
     writes: dict[str, dict[str, int]]
     bits: dict[str, int]
+    stored: dict[str, dict[str, float]]
     operations: int
     vector_cycles: int
     latency_cycles: int
@@ -37,14 +39,17 @@ def elementwise_plan(nest: ElementwiseNest, machine: Machine) -> ElementwisePlan
         side[level]["output"] = nest.output_elements
     operations = math.ceil(nest.operations)
     vector_cycles = -(-operations // int(machine.vector_lanes))
+    stored = {
+        level.name: {o: float(level.stored_bits(b)) for o, b in bits.items()} for level in machine.levels
+    }
     times = [vector_cycles]
     for level in machine.levels:
         moved = sum(
-            elements * float(level.stored_bits(bits[operand]))
+            elements * stored[level.name][operand]
             for side in (reads, writes)
             for operand, elements in side[level.name].items()
         )
         times.append(math.ceil(moved / float(level.bits_per_cycle)))
     buffered = all(level.double_buffered for level in machine.levels[1:] if level.kind == "sram")
     latency = max(times) if buffered else max(times[0], *times[2:]) + times[1]
-    return ElementwisePlan(reads, writes, bits, operations, vector_cycles, latency)
+    return ElementwisePlan(reads, writes, bits, stored, operations, vector_cycles, latency)

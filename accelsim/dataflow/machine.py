@@ -28,6 +28,7 @@ class Level:
     bits_per_cycle: Ints
     burst_bits: Ints
     double_buffered: Ints
+    compression: str = "none"
 
     def stored_bits(self, bits: Ints) -> Ints:
         """Bits that an element takes in this level, as a fraction where words are shared (float64)."""
@@ -40,13 +41,9 @@ class Level:
         per_word = np.maximum(self.word_bits // np.maximum(bits, 1), 1)
         return words * self.word_bits / per_word
 
-    def words(self, elements: Ints, bits: Ints) -> Ints:
-        """Accesses that move so many elements (int64)."""
-        return np.ceil(elements * self.stored_bits(bits) / self.word_bits).astype(np.int64)
-
-    def bytes_for(self, elements: Ints, bits: Ints) -> Ints:
-        """Bytes that so many elements take on this level; whole bursts on DRAM (int64)."""
-        bytes_ = np.ceil(elements * self.stored_bits(bits) / 8).astype(np.int64)
+    def bytes_for(self, elements: Ints, stored: Ints) -> Ints:
+        """Bytes that elements of so many stored bits take on this level; whole bursts on DRAM (int64)."""
+        bytes_ = np.ceil(elements * stored / 8).astype(np.int64)
         burst = self.burst_bits // 8
         return -(-bytes_ // burst) * burst
 
@@ -63,6 +60,8 @@ class Machine:
     weight_bits: Ints
     activation_bits: Ints
     overlap_folds: Ints
+    efficiency: Ints
+    load_bits_per_cycle: Ints
     accumulator_bits: Ints
     vector_lanes: Ints
     levels: tuple[Level, ...]
@@ -104,6 +103,40 @@ class Machine:
             "bias": p.bias_bits,
         }
 
+    def stored(self, p: Problems) -> dict[str, dict[str, Ints]]:
+        """{level: {operand: bits that an element takes there}}, compressed where the DRAM link compresses."""
+        bits = self.operand_bits(p)
+        table = {level.name: {o: level.stored_bits(b) for o, b in bits.items()} for level in self.levels}
+        for operand, zeros in (("input", p.input_zeros), ("output", p.output_zeros)):
+            link = table[self.dram.name]
+            link[operand] = compressed(link[operand], zeros, self.dram.compression)
+        return table
+
+    def registers_of(self, operand: str) -> Ints:
+        """Elements that the register files of one processing element hold of an operand."""
+        bits = {"weight": self.weight_bits, "input": self.activation_bits, "psum": self.accumulator_bits}
+        return sum(
+            (
+                level.size_bits // bits[operand]
+                for level in self.levels
+                if level.kind == "registers" and operand in level.operands
+            ),
+            0,
+        )
+
+
+def compressed(bits: Ints, zeros: Ints, compression: str) -> Ints:
+    """Mean bits per element on a compressed link, never more than uncompressed.
+
+    "rlc": three (5-bit run, element) pairs and a flag in a word, one pair per non-zero element (Eyeriss, JSSC
+    2017); "zvc": a bit per element says whether it follows.
+    """
+    if compression == "rlc":
+        return np.minimum(bits, (1 - zeros) * (bits + 5 + 1 / 3))
+    if compression == "zvc":
+        return np.minimum(bits, (1 - zeros) * bits + 1)
+    return bits * 1.0
+
 
 def fused_width(bits: Ints) -> Ints:
     """Bits that fusible 2-bit bricks spend on an operand: 2, 4, 8, 16 …"""
@@ -117,7 +150,7 @@ def structure(spec: AcceleratorSpec) -> tuple:
         array.dataflow,
         array.pe,
         array.serial_operand,
-        tuple((m.name, m.kind, m.operands, m.packing) for m in spec.memories),
+        tuple((m.name, m.kind, m.operands, m.packing, m.compression) for m in spec.memories),
     )
 
 
@@ -149,6 +182,7 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
                 bits_per_cycle=column([8 * r.bandwidth_bytes_per_cycle for r in rows], np.float64),
                 burst_bits=column([8 * r.burst_bytes for r in rows]),
                 double_buffered=column([r.double_buffered for r in rows], np.bool_),
+                compression=memory.compression,
             )
         )
     arrays = [spec.array for spec in many]
@@ -161,6 +195,8 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
         weight_bits=column([a.weight_bits for a in arrays]),
         activation_bits=column([a.activation_bits for a in arrays]),
         overlap_folds=column([a.overlap_folds for a in arrays], np.bool_),
+        efficiency=column([a.efficiency for a in arrays], np.float64),
+        load_bits_per_cycle=column([a.load_bits_per_cycle for a in arrays]),
         accumulator_bits=column([a.accumulators.bits for a in arrays]),
         vector_lanes=column([spec.vector.lanes for spec in many]),
         levels=tuple(levels),

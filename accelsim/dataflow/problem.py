@@ -60,6 +60,8 @@ class Problems:
     bias_bits: Ints
     asymmetric: Ints
     requantized: Ints
+    input_zeros: np.ndarray  # fractions of zeros, from data; 0 where unknown
+    output_zeros: np.ndarray
 
     @property
     def m(self) -> Ints:
@@ -115,7 +117,8 @@ def _row(nest: LoopNest) -> tuple[int, ...]:
     )
 
 
-def problems_of(nests: Sequence[LoopNest]) -> Problems:
-    """The nests as columns."""
+def problems_of(nests: Sequence[LoopNest], zeros: Sequence[tuple[float, float]] | None = None) -> Problems:
+    """The nests as columns. zeros: fractions of zeros in each layer's inputs and outputs."""
     table = np.array([_row(nest) for nest in nests], dtype=np.int64).reshape(len(nests), -1)
-    return Problems(*(np.ascontiguousarray(table[:, i]) for i in range(len(fields(Problems)))))
+    fractions = np.array(zeros if zeros is not None else [(0.0, 0.0)] * len(nests)).reshape(len(nests), 2)
+    return Problems(*(np.ascontiguousarray(table[:, i]) for i in range(table.shape[1])), *fractions.T)

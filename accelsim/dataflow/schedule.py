@@ -9,6 +9,7 @@ import numpy as np
 from accelsim.dataflow.counts import Counts, stationary_counts
 from accelsim.dataflow.machine import Level, Machine
 from accelsim.dataflow.problem import Ints, Problems
+from accelsim.dataflow.row_stationary import row_stationary_counts
 from accelsim.dataflow.tiles import POSITION, Tiles, input_tile
 
 #: which loops (0 m, 1 n, 2 k) index an operand
@@ -43,7 +44,7 @@ class Schedules:
 
 def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[str, Ints]:
     """Bits that the tiles take in each buffer: twice for an operand whose tiles follow each other there."""
-    trips, bits = counts.trips, machine.operand_bits(p)
+    trips, stored = counts.trips, machine.stored(p)
     moving = {
         "input": trips.m * trips.k * p.groups > 1,
         "weight": trips.n * trips.k * p.groups > 1,
@@ -52,7 +53,7 @@ def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[
     }
     elements = {
         "input": input_tile(p, t),
-        "weight": t.tc * p.fy * p.fx * t.tn,
+        "weight": counts.weights_at_once,
         "output": t.tm * t.tn,
         "bias": np.where(p.bias_bits > 0, t.tn, 0),
         "psum": _live_sums(t, machine, counts),
@@ -60,8 +61,11 @@ def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[
     taken: dict[str, Ints] = {level.name: np.zeros(len(p)) for level in machine.levels[1:]}
     for operand, count in elements.items():
         level = machine.level_of(operand)
+        if operand == "output" and level.name == machine.level_of("psum").name:
+            # without double buffering a final output takes the place of its partial sum
+            count = np.where(level.double_buffered, count, np.maximum(count - elements["psum"], 0))
         copies = np.where(level.double_buffered & moving.get(operand, False), 2, 1)
-        taken[level.name] = taken[level.name] + copies * count * level.stored_bits(bits[operand])
+        taken[level.name] = taken[level.name] + copies * count * stored[level.name][operand]
     return taken
 
 
@@ -93,8 +97,9 @@ def vector_work(p: Problems) -> dict[str, Ints]:
 
 def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
     """Counts and cycles of each row of p with the tiles of the same row of t."""
-    counts = stationary_counts(p, t, machine)
-    bits = machine.operand_bits(p)
+    count = row_stationary_counts if machine.dataflow == "row_stationary" else stationary_counts
+    counts = count(p, t, machine)
+    stored = machine.stored(p)
     reads: dict[str, dict[str, Ints]] = {level.name: {} for level in machine.levels}
     writes: dict[str, dict[str, Ints]] = {level.name: {} for level in machine.levels}
 
@@ -117,7 +122,7 @@ def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
     busy = np.maximum(counts.cycles, vector_cycles)
     for level in machine.levels[1:]:
         moved = sum(
-            side[level.name].get(operand, 0) * level.stored_bits(bits[operand])
+            side[level.name].get(operand, 0) * stored[level.name][operand]
             for side in (reads, writes)
             for operand in side[level.name]
         )
@@ -150,7 +155,8 @@ def _latency(p: Problems, t: Tiles, machine: Machine, counts: Counts, busy: Ints
     moves when a loop that indexes it advances or restarts. Without double buffering work and transfers add
     up. The first tiles arrive before work starts and the last leaves after it ends.
     """
-    dram, bits, trips = machine.dram, machine.operand_bits(p), counts.trips
+    dram, trips = machine.dram, counts.trips
+    stored = machine.stored(p)[dram.name]
     count = np.stack([trips.m, trips.n, trips.k])
     position = POSITION[t.order].T  # position[loop] in 0 (outermost) … 2
     ordered = np.stack(
@@ -164,7 +170,7 @@ def _latency(p: Problems, t: Tiles, machine: Machine, counts: Counts, busy: Ints
         p.groups * outer * middle * (inner - 1),
     ]
     moved = {
-        o: dram.bytes_for(counts.dram_reads.get(o, 0) + counts.dram_writes.get(o, 0), bits[o]) * 8.0
+        o: dram.bytes_for(counts.dram_reads.get(o, 0) + counts.dram_writes.get(o, 0), stored[o]) * 8.0
         for o in ("input", "weight", "output", "psum", "bias")
     }
     moved["weight"] = moved["weight"] + moved["bias"]

@@ -29,7 +29,7 @@ def area_mm2(spec: AcceleratorSpec) -> dict[str, float]:
                 memory.size_bytes,
                 memory.word_bits,
                 memory.banks,
-                tech.node_nm,
+                tech.sram_node,
                 memory.device or tech.sram_cell,
             )
             copies = pes if memory.per_pe else 1
@@ -45,7 +45,7 @@ def leakage_mw(spec: AcceleratorSpec) -> dict[str, float]:
     elements = sum(laws.element_leakage_uw(spec.array, tech).values()) * pes * 1e-3
     lane = sum(amount * tech.constant(f"{name}_leakage").value for name, amount in _vector_lane(spec).items())
     memories = sum(
-        sram(m.size_bytes, m.word_bits, m.banks, tech.node_nm, m.device or tech.sram_cell).leakage_mw
+        sram(m.size_bytes, m.word_bits, m.banks, tech.sram_node, m.device or tech.sram_cell).leakage_mw
         * (pes if m.per_pe else 1)
         for m in spec.memories
         if m.kind != "dram"

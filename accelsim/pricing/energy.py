@@ -10,7 +10,7 @@ import numpy as np
 from accelsim.dataflow.machine import Machine
 from accelsim.dataflow.problem import Ints
 from accelsim.dataflow.schedule import Schedules
-from accelsim.hardware import AcceleratorSpec, MemorySpec
+from accelsim.hardware import AcceleratorSpec, ArraySpec, MemorySpec
 from accelsim.pricing import laws
 from accelsim.pricing.area import area_mm2, leakage_mw
 from accelsim.pricing.sram import sram
@@ -39,7 +39,7 @@ def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, 
         memory.size_bytes,
         memory.word_bits,
         memory.banks,
-        technology.node_nm,
+        technology.sram_node,
         memory.device or technology.sram_cell,
     )
     scale = technology.constant("sram_energy").value
@@ -68,9 +68,11 @@ def mac_terms(
     outer_additions: Ints,
     lanes: Ints,
     spec: AcceleratorSpec,
+    input_zeros: Ints | float = 0.0,
 ) -> list[Term]:
     """What the processing elements spend, and the additions of partial sums at their edge."""
     tech, array = spec.technology, spec.array
+    macs = gated(macs, input_zeros, array)
     part = laws.element(array, tech, weight_bits, activation_bits, "multiplier_energy_exponent", lanes)
     terms = [
         Term(component, constant, macs * amount * tech.constant(constant).value)
@@ -90,6 +92,7 @@ def memory_terms(
     reads: dict[str, dict[str, Ints]],
     writes: dict[str, dict[str, Ints]],
     bits: dict[str, Ints],
+    stored: dict[str, dict[str, Ints]],
     machine: Machine,
     spec: AcceleratorSpec,
 ) -> list[Term]:
@@ -102,7 +105,7 @@ def memory_terms(
         read_pj, write_pj = access_energy_pj(memory, spec)
         energy = sum(
             (
-                side[level.name][operand] * level.stored_bits(bits[operand]) / level.word_bits * pj
+                side[level.name][operand] * stored[level.name][operand] / level.word_bits * pj
                 for side, pj in ((reads, read_pj), (writes, write_pj))
                 for operand in side[level.name]
             ),
@@ -139,9 +142,46 @@ def vector_terms(work: dict[str, Ints], spec: AcceleratorSpec) -> list[Term]:
     ]
 
 
+def gated(amount: Ints, input_zeros: Ints | float, array: ArraySpec) -> Ints:
+    """What is left of work that a zero input stops, where the elements gate it."""
+    return amount * (1 - input_zeros) if array.zero_gating else amount
+
+
+def register_file_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> list[Term]:
+    """Register files of the elements: a zero input is read, but stops the weight and the partial sum."""
+    terms = []
+    bits = machine.operand_bits(plan.problems)
+    for memory in spec.memories:
+        if memory.kind != "registers":
+            continue
+        moved = 0.0
+        for operand, accesses in plan.counts.register_accesses.items():
+            if operand in memory.operands:
+                zeros = 0.0 if operand == "input" else plan.problems.input_zeros
+                moved = moved + gated(accesses, zeros, spec.array) * bits[operand]
+        terms.append(
+            Term(
+                memory.name,
+                "register_file_energy",
+                moved * spec.technology.constant("register_file_energy").value,
+            )
+        )
+    return terms
+
+
+def clock_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
+    """Clock network and control, where the technology knows them: every element, every cycle."""
+    constant = spec.technology.constants.get("clock_energy")
+    if constant is None:
+        return []
+    return [Term("clock", "clock_energy", latency_cycles * spec.array.pes * constant.value)]
+
+
 def idle_terms(macs: Ints, peak: Ints, latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
     """Clocks of elements that do not multiply: fills, drains, stalls, unused rows and columns."""
     tech = spec.technology
+    if spec.array.clock_gating:
+        return []
     busy = macs / peak
     idle_bits = (latency_cycles - busy) * spec.array.pes * laws.register_bits(spec.array)
     return [Term("idle", "idle_register_energy", idle_bits * tech.constant("idle_register_energy").value)]
@@ -162,9 +202,13 @@ def schedule_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> 
     lanes, steps = machine.lanes_and_steps(p)
     return [
         *idle_terms(p.macs, spec.array.pes * lanes / steps, plan.latency_cycles, spec),
-        *mac_terms(p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec),
-        *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine, spec),
+        *mac_terms(
+            p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec, p.input_zeros
+        ),
+        *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine.stored(p), machine, spec),
+        *register_file_terms(plan, machine, spec),
         *vector_terms(plan.vector_operations, spec),
+        *clock_terms(plan.latency_cycles, spec),
         *leakage_terms(plan.latency_cycles, spec),
     ]
 

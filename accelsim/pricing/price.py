@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accelsim.dataflow.candidates import BUDGET, all_candidates, best_rows
@@ -14,6 +14,7 @@ from accelsim.dataflow.tiles import ORDERS, Tiles
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.pricing import energy
+from accelsim.pricing.activity import Activity
 from accelsim.pricing.area import area_mm2
 from accelsim.pricing.costs import CostReport, LayerCost
 from accelsim.pricing.laws import check_widths
@@ -36,25 +37,36 @@ def sized_spec(layers: Layers, spec: AcceleratorSpec | str | Path) -> Accelerato
 
 
 def best_tiles(
-    layers: Layers, spec: AcceleratorSpec, objective: str = "energy", budget: int = BUDGET
+    layers: Layers,
+    spec: AcceleratorSpec,
+    objective: str = "energy",
+    budget: int = BUDGET,
+    activity: Mapping[str, Activity] | None = None,
 ) -> Tiles:
     """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC
     layer.
 
     Ties go to the less of energy and latency. Among the candidates of `accelsim.dataflow.candidates`.
     """
-    chosen = [(name, nest) for name, _, nest in layers if isinstance(nest, LoopNest)]
-    unique = list(dict.fromkeys(nest for _, nest in chosen))
+    chosen = [(nest, zeros_of(name, activity)) for name, _, nest in layers if isinstance(nest, LoopNest)]
+    unique = dict.fromkeys(chosen)
     machine = machine_of(spec)
-    names = [next(name for name, nest in chosen if nest == one) for one in unique]
-    plan, index = all_candidates(problems_of(unique), machine, names, budget)
+    names = [next(name for name, _, nest in layers if nest == one) for one, _ in unique]
+    problems = problems_of([nest for nest, _ in unique], [zeros for _, zeros in unique])
+    plan, index = all_candidates(problems, machine, names, budget)
     total, latency = energy.total_of(energy.schedule_terms(plan, machine, spec)), plan.latency_cycles
     keys = {"energy": (total, latency), "latency": (latency, total), "edp": (total * latency, total)}
     if objective not in keys:
         raise AccelsimError(f"unknown objective {objective!r}; known: {', '.join(keys)}")
     best = best_rows(index, plan.fits, *keys[objective])
-    position = {nest: i for i, nest in enumerate(unique)}
-    return plan.tiles.take(best[[position[nest] for _, nest in chosen]])
+    position = {one: i for i, one in enumerate(unique)}
+    return plan.tiles.take(best[[position[one] for one in chosen]])
+
+
+def zeros_of(name: str, activity: Mapping[str, Activity] | None) -> tuple[float, float]:
+    """Fractions of zeros in a layer's inputs and outputs; 0 where nothing is known."""
+    known = (activity or {}).get(name, Activity())
+    return known.input_zeros, known.output_zeros
 
 
 def price(
@@ -63,6 +75,7 @@ def price(
     *,
     tiles: Tiles | None = None,
     objective: str = "energy",
+    activity: Mapping[str, Activity] | None = None,
 ) -> CostReport:
     """Cost of one inference of the batch in the nests.
 
@@ -76,9 +89,10 @@ def price(
     nests = [nest for _, _, nest in layers if isinstance(nest, LoopNest)]
     costs: dict[int, LayerCost] = {}
     if nests:
-        plan = schedules(
-            problems_of(nests), best_tiles(layers, spec, objective) if tiles is None else tiles, machine
-        )
+        zeros = [zeros_of(name, activity) for name, _, nest in layers if isinstance(nest, LoopNest)]
+        if tiles is None:
+            tiles = best_tiles(layers, spec, objective, activity=activity)
+        plan = schedules(problems_of(nests, zeros), tiles, machine)
         rows = [i for i, (_, _, nest) in enumerate(layers) if isinstance(nest, LoopNest)]
         for row, place in enumerate(rows):
             if not plan.fits[row]:
@@ -107,11 +121,11 @@ def _mac_costs(
 ) -> list[LayerCost]:
     terms = energy.schedule_terms(plan, machine, spec)
     parts, band = energy.by_component(terms), energy.band_pj(terms, spec)
-    p, bits = plan.problems, machine.operand_bits(plan.problems)
+    p, stored = plan.problems, machine.stored(plan.problems)
     sides = [
         {
             level.name: {
-                operand: level.bytes_for(elements, bits[operand])
+                operand: level.bytes_for(elements, stored[level.name][operand])
                 for operand, elements in side[level.name].items()
             }
             for level in machine.levels
@@ -163,8 +177,9 @@ def _elementwise_cost(
 ) -> LayerCost:
     plan = elementwise_plan(nest, machine)
     terms = [
-        *energy.memory_terms(plan.reads, plan.writes, plan.bits, machine, spec),
+        *energy.memory_terms(plan.reads, plan.writes, plan.bits, plan.stored, machine, spec),
         *energy.adding_terms("vector", plan.operations, nest.operation_bits, spec, registers=2),
+        *energy.clock_terms(plan.latency_cycles, spec),
         *energy.leakage_terms(plan.latency_cycles, spec),
     ]
     parts = {part: float(value) for part, value in energy.by_component(terms).items() if value > 0}
@@ -172,7 +187,7 @@ def _elementwise_cost(
     read, written = (
         {
             level.name: {
-                operand: int(level.bytes_for(elements, plan.bits[operand]))
+                operand: int(level.bytes_for(elements, plan.stored[level.name][operand]))
                 for operand, elements in side[level.name].items()
             }
             for level in machine.levels
