@@ -1,4 +1,4 @@
-"""Runs the exact product: int32 sums, or requantized codes, without an overflow that matters."""
+"""Runs a product by register tiles: int32 sums, or requantized codes."""
 
 from __future__ import annotations
 
@@ -10,54 +10,67 @@ import numpy as np
 from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, simd
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
-from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan
+from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan, Walk
 from accelsim_kernels.mac_pack import Packed
 
 
 _X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
-_COUNT = len(Arg)
+_EVENTS, _COUNT = int(Arg.events), len(Arg)
 #: schemes that are one float32 product, rounded to even
 _FLOAT_SCHEMES = ("onnx-float", "gemmini")
 
 
-class Exact:
-    """An exact product for one shape, layout of x and set of parameters, run on any number of inputs."""
+class Product:
+    """A product by tiles for one shape, layout of x and set of parameters, run on any number of inputs.
+
+    Exact sums, or with `walk` those of an accumulator that is clipped or watched at every addition.
+    """
 
     def __init__(self, shape: ConvGeometry, out_shape: tuple[int, ...], x_dtype: np.dtype, x_strides: tuple[int, ...],
-                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, isa: str,
-                 requantize: Mapping[str, Any] | None, workers: int) -> None:
-        engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
+                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int,
+                 requantize: Mapping[str, Any] | None, walk: Walk | None = None) -> None:
+        isa, workers = simd.current(), _threads.count()
+        depthwise = walk is None and mac_depthwise.suits(shape, x_dtype, packed.w, zw)
+        if walk is None:
+            engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
+        else:
+            engine = simd.walk_engine(isa, walk.kind == "clip16")
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
-        self.empty = 0 in out_shape
-        depthwise = mac_depthwise.suits(shape, x_dtype, packed.w, zw)
+        self.watched = walk is not None and walk.watched
         epilogue = None
         if requantize is not None:
             if depthwise:
                 groups, width = 1, mac_depthwise.padded_channels(shape.out_channels, engine)
             else:
-                groups, width = shape.groups, packed.layout(engine, shape.dilation[1]).vectors * engine.lanes
+                groups = shape.groups
+                width = -(-shape.out_channels // groups // engine.lanes) * engine.lanes
             self.out_dtype, epilogue = _epilogue(requantize, groups, width, engine.lanes, shape.out_channels)
+        self.empty = 0 in out_shape
         if self.empty:
             return
-        plan, module = (mac_depthwise, "mac_depthwise_job") if depthwise else (mac_exact_plan, "mac_exact_job")
-        self.plan: Plan = plan.make_plan(shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits,
-                                         self.out_dtype, epilogue, workers)
-        self.kernel = kernel(module, "run_jobs")
+        common = (shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits, self.out_dtype, epilogue,
+                  workers)
+        self.plan: Plan = mac_depthwise.make_plan(*common) if depthwise else mac_exact_plan.make_plan(*common, walk)
+        self.kernel = kernel("mac_depthwise_job" if depthwise else "mac_exact_job", "run_jobs")
         self.workers = min(workers, self.plan.jobs)
         self._words = _COUNT + 8 + (self.workers * self.plan.scratch_bytes + 64) // 8
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The sums or codes, and where watched which outputs had an event."""
         out = np.empty(self.out_shape, self.out_dtype)
+        events = np.empty(self.out_shape, bool) if self.watched else None
         if self.empty:
-            return out
+            return out, events
         given = np.empty(self._words, np.int64)
         given[:_COUNT] = self.plan.arguments
         at = address(given)
         given[_X], given[_OUT] = address(x), address(out)
         given[_COUNTER], given[_SCRATCH] = at + 8 * _COUNT, at + 8 * _COUNT + 64
         given[_COUNT] = 0
+        if events is not None:
+            given[_EVENTS] = address(events)
         _threads.run_workers(self.kernel, at, self.workers)
-        return out
+        return out, events
 
 
 def _epilogue(requantize: Mapping[str, Any], groups: int, width: int, lanes: int, channels: int,

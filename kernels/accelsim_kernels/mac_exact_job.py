@@ -77,6 +77,11 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
     tallest = view(given[Arg.tallest], 8, np.int64)[vectors - 1]
     blocks = (rows + tallest - 1) // tallest
     tiles = view(given[Arg.tiles], 64, np.int64)
+    extra_at = tile_at + given[Arg.extra_at]
+    extra = view(extra_at, 4, np.int64)
+    extra[0], extra[1] = given[Arg.low], given[Arg.high]
+    extra[2] = given[Arg.final] + (group * given[Arg.group_vectors] + vector) * lanes * 4
+    extra[3] = tile_at + given[Arg.events_at]
     row = np.int64(0)
     for block in range(blocks):
         height = rows // blocks + (1 if block < rows % blocks else 0)
@@ -86,12 +91,25 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
         to, to_stride = (out, out_stride) if straight else (tile_at, vectors * lanes * 4)
         call(tiles[(vectors - 1) * 8 + height - 1],
              (base, offsets_at + row * 8, given[Arg.depth_offsets], given[Arg.steps], weights, initial, to,
-              to_stride, given[Arg.mask]))
+              to_stride, given[Arg.mask], extra_at))
+        if given[Arg.events]:
+            _keep_events(given, tile_at + given[Arg.events_at], height, vectors * lanes, columns,
+                         given[Arg.events] + (first + row) * given[Arg.out_channels] + channel)
         if not straight:
             if given[Arg.row_factor]:
                 _take_off(given, tile_at, height, vectors * lanes, columns, sums_at + row * 4, channel)
             finish(given, tile_at, height, vectors, columns, (group * given[Arg.group_vectors] + vector) * lanes, out)
         row += height
+
+
+@njit
+def _keep_events(given, flags_at, height, width, columns, out):
+    """Store which outputs of a tile had an event."""
+    flags = view(flags_at, height * width, np.int32)
+    for i in range(height):
+        to = view(out + i * given[Arg.out_channels], columns, np.uint8)
+        for j in range(columns):
+            to[j] = flags[i * width + j] != 0
 
 
 @njit
@@ -137,7 +155,8 @@ def _row_sums(given, base, offsets_at, rows, sums_at, tile_at):
     for block in range(blocks):
         height = rows // blocks + (1 if block < rows % blocks else 0)
         call(tiles[height - 1], (base, offsets_at + row * 8, given[Arg.depth_offsets], given[Arg.steps],
-                                 given[Arg.ones], given[Arg.zeros], tile_at, lanes * 4, given[Arg.mask]))
+                                 given[Arg.ones], given[Arg.zeros], tile_at, lanes * 4, given[Arg.mask],
+                                 np.int64(0)))
         sums = view(tile_at, height * lanes, np.int32)
         for i in range(height):
             totals[row + i] = sums[i * lanes]
@@ -166,11 +185,11 @@ def _fill_strip(given, strip, image, group, y0, y1):
         source = (given[Arg.x] + image * given[Arg.x_image] + (top + y) * given[Arg.x_row]
                   + group * channels * given[Arg.x_channel])
         if whole:
-            _copy(at, source, inside, given[Arg.x_channel], given[Arg.x_bytes], item, given[Arg.x_signed])
+            _copy(at, source, inside, given[Arg.x_channel], given[Arg.x_bytes], item, given[Arg.x_signed], given[Arg.subtract])
         else:
             for x in range(given[Arg.in_x]):
                 _copy(at + x * pixel, source + x * given[Arg.x_column], channels, given[Arg.x_channel],
-                      given[Arg.x_bytes], item, given[Arg.x_signed])
+                      given[Arg.x_bytes], item, given[Arg.x_signed], given[Arg.subtract])
         _fill(at + inside * item, right, item, given[Arg.fill])
 
 
@@ -187,8 +206,11 @@ def _fill(at, count, item, value):
 
 
 @njit
-def _copy(to, source, count, stride, from_bytes, to_bytes, signed):
-    """`count` items, `stride` bytes apart, of one or two bytes, to items of one or two bytes in a row."""
+def _copy(to, source, count, stride, from_bytes, to_bytes, signed, subtract):
+    """`count` items, `stride` bytes apart, of one or two bytes, to items of one or two bytes in a row.
+
+    Items of two bytes are stored minus `subtract`.
+    """
     if from_bytes == 1 and to_bytes == 1:
         if stride == 1:
             copy_bytes(to, source, count)
@@ -200,13 +222,12 @@ def _copy(to, source, count, stride, from_bytes, to_bytes, signed):
         wide = view(to, count, np.int16)
         if signed:
             for i in range(count):
-                wide[i] = view(source + i * stride, 1, np.int8)[0]
+                wide[i] = view(source + i * stride, 1, np.int8)[0] - subtract
         else:
             for i in range(count):
-                wide[i] = view(source + i * stride, 1, np.uint8)[0]
+                wide[i] = view(source + i * stride, 1, np.uint8)[0] - subtract
     else:
-        both = view(to, 2 * count, np.uint8)
+        wide = view(to, count, np.int16)
         for i in range(count):
             pair = view(source + i * stride, 2, np.uint8)
-            both[2 * i] = pair[0]
-            both[2 * i + 1] = pair[1]
+            wide[i] = np.int64(pair[0]) + (np.int64(pair[1]) << 8) - subtract

@@ -11,7 +11,7 @@ import numpy as np
 
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
-from accelsim_kernels.mac_pack import Packed, panels
+from accelsim_kernels.mac_pack import Layout, Packed, lay_out, panels, taps_adjacent
 from accelsim_kernels.simd import Engine
 
 #: bytes of input that a band copies, and outputs that it makes: it should stay in the second-level cache
@@ -37,6 +37,8 @@ class Arg(IntEnum):
     # depthwise only
     fx, dilation_x, multiplier, fill_row, rows_at, blocks, block_table, chunks, chunk_table = (
         56, 57, 58, 59, 60, 61, 62, 63, 64)
+    # accumulators that are clipped or watched at every addition only
+    subtract, low, high, final, events, events_at, extra_at = 65, 66, 67, 68, 69, 70, 71
 
 
 @dataclass
@@ -49,6 +51,28 @@ class Plan:
     held: list[object] = field(default_factory=list)
 
 
+class Walk(NamedTuple):
+    """A single accumulator that is clipped or watched at every addition of `group` products (simd_walk.walk_tile)."""
+
+    kind: str
+    group: int
+    watched: bool
+    low: int
+    high: int
+    bias_after: bool
+
+    @property
+    def tile(self) -> tuple[str, int, bool]:
+        return self.kind, self.group, self.watched
+
+    def layout(self, packed: Packed, engine: Engine, dilation_x: int, zw: np.ndarray) -> Layout:
+        """The weights minus zw, with whole groups of steps."""
+        adjacent = taps_adjacent(packed.w, engine, dilation_x)
+        multiple = max(1, self.group // 2)
+        return packed.remember((engine.name, adjacent, multiple, zw.tobytes()),
+                               lambda: lay_out(packed.w, packed.groups, engine, adjacent, zw, multiple))
+
+
 class Epilogue(NamedTuple):
     """A mac_epilogue kernel: its address, its arguments, and the arrays that these point to."""
 
@@ -59,33 +83,39 @@ class Epilogue(NamedTuple):
 
 def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...], packed: Packed, engine: Engine,
               zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, out_dtype: np.dtype,
-              epilogue: Epilogue | None, workers: int) -> Plan:
+              epilogue: Epilogue | None, workers: int, walk: Walk | None = None) -> Plan:
     """Choose bands and panels for `workers` threads, load the tiles, and write the arguments down.
 
-    zw: (K,). epilogue: None for int32 sums.
+    zw: (K,). epilogue: None for int32 sums. walk: None for exact sums.
     """
-    layout = packed.layout(engine, shape.dilation[1])
-    copies = _needs_copy(shape, x_dtype, x_strides, engine)
+    if walk is None:
+        layout = packed.layout(engine, shape.dilation[1])
+        signed = -128 if x_dtype == np.int8 and engine.item_bytes == 1 else 32768 if x_dtype == np.uint16 else 0
+        ax, aw, subtract, fill = zx - signed, zw - layout.offset, 0, raw_bits(zx, x_dtype)
+    else:
+        layout = walk.layout(packed, engine, shape.dilation[1], zw)
+        ax, aw, subtract, fill = 0, np.zeros_like(zw), zx, 0
+    copies = _needs_copy(shape, x_dtype, x_strides, engine) or subtract != 0
     padded_x = shape.in_x + sum(shape.padding[1])
     pitch = padded_x * shape.group_channels * engine.item_bytes if copies else x_strides[1]
     pixel = shape.group_channels * engine.item_bytes if copies else x_strides[2]
     offsets = _depth_offsets(shape, layout.run_steps, layout.runs_x, pitch, pixel, engine)
+    offsets = np.pad(offsets, (0, layout.steps - len(offsets)), mode="edge") if len(offsets) else offsets
     bands, band_rows, sets, per_set = _cut(shape, layout, pitch if copies else 0, workers)
 
-    ax = zx - (-128 if x_dtype == np.int8 and engine.item_bytes == 1 else 32768 if x_dtype == np.uint16 else 0)
-    aw = zw - layout.offset
-    initial = bias - ax * layout.sums + shape.depth * ax * aw
-    spread = np.zeros((shape.groups, layout.vectors * engine.lanes), np.int32)
-    spread[:, :layout.group_outputs] = low32(initial).reshape(shape.groups, -1)
+    after = walk is not None and walk.bias_after
+    spread, final = (_spread(values, shape.groups, layout.vectors * engine.lanes)
+                     for values in ((bias - ax * layout.sums + shape.depth * ax * aw) * (not after), bias * after))
     factor = low32(aw) if np.any(aw) else None
 
     most = band_rows * shape.out_x
     tiles, tallest = _tiles(engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x},
-                            factor is not None)
+                            factor is not None, walk)
     table = np.array(panels(layout.vectors, engine.widest), np.int64)
     height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
     strip = height * pitch + 64 if copies else 0
-    places = np.cumsum([whole_lines(strip), whole_lines(8 * most), whole_lines(4 * most), 8 * engine.widest * engine.lanes * 4 + 64])
+    tile_bytes = 8 * engine.widest * engine.lanes * 4
+    places = np.cumsum([whole_lines(strip), whole_lines(8 * most), whole_lines(4 * most), 2 * tile_bytes + 64])
     a = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, a)
     put(jobs=shape.batch * bands * shape.groups * sets)
@@ -95,19 +125,28 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
         stride_y=shape.stride[0], stride_x=shape.stride[1], dilation_y=shape.dilation[0], fy=shape.fy)
     put(out_y=shape.out_y, out_x=shape.out_x, out_channels=shape.out_channels, groups=shape.groups,
         group_channels=shape.group_channels, group_outputs=layout.group_outputs, group_vectors=layout.vectors)
-    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=raw_bits(zx, x_dtype), lanes=engine.lanes,
-        mask=activation_mask(x_dtype, engine))
+    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=fill, lanes=engine.lanes,
+        subtract=subtract, mask=0 if walk else activation_mask(x_dtype, engine))
     put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table),
         panel_table=table)
     put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes,
         initial=spread)
     put(row_factor=factor, ones=layout.ones, zeros=layout.zeros, wrap_bits=wrap_bits, out_item_bytes=out_dtype.itemsize)
     put(tiles=tiles, tallest=tallest, scratch_bytes=places[-1], offsets_at=places[0], sums_at=places[1],
-        tile_at=places[2])
+        tile_at=places[2], final=final, events_at=tile_bytes, extra_at=2 * tile_bytes)
+    if walk is not None:
+        put(low=walk.low, high=walk.high)
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
     return Plan(a, int(a[Arg.jobs]), int(places[-1]),
-                [offsets, spread, factor, tiles, tallest, table, layout, packed, epilogue])
+                [offsets, spread, final, factor, tiles, tallest, table, layout, packed, epilogue])
+
+
+def _spread(values: np.ndarray, groups: int, width: int) -> np.ndarray:
+    """Per-channel numbers modulo 2**32, each group's filled up with zeros."""
+    spread = np.zeros((groups, width), np.int32)
+    spread[:, :len(values) // groups] = low32(values).reshape(groups, -1)
+    return spread
 
 
 def put_arguments(arguments: np.ndarray, **values: object) -> None:
@@ -131,7 +170,7 @@ def _depth_offsets(shape: ConvGeometry, run_steps: int, runs_x: int, pitch: int,
     return np.ascontiguousarray((y + x + np.arange(run_steps) * 4).reshape(-1), dtype=np.int64)
 
 
-def _cut(shape: ConvGeometry, layout: object, pitch: int, workers: int) -> tuple[int, int, int, int]:
+def _cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple[int, int, int, int]:
     """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then enough for everyone."""
     by_size = max(1, BAND_OUTPUTS // shape.out_x)
     if pitch:
@@ -151,7 +190,8 @@ def _cut(shape: ConvGeometry, layout: object, pitch: int, workers: int) -> tuple
     return bands, band_rows, -(-len(layout.panels) // per_set), per_set
 
 
-def _tiles(engine: Engine, layout: object, outputs: set[int], sums: bool) -> tuple[np.ndarray, np.ndarray]:
+def _tiles(engine: Engine, layout: Layout, outputs: set[int], sums: bool, walk: Walk | None,
+           ) -> tuple[np.ndarray, np.ndarray]:
     """Addresses of the tiles that bands of those sizes need, by (width - 1) * 8 + height - 1; tallest by width - 1."""
     addresses, tallest = np.zeros(64, np.int64), np.zeros(8, np.int64)
     widths = {vectors for _, vectors in layout.panels} | ({1} if sums else set())
@@ -160,7 +200,10 @@ def _tiles(engine: Engine, layout: object, outputs: set[int], sums: bool) -> tup
         for count in outputs:
             blocks = -(-count // engine.rows[vectors])
             for height in {count // blocks, -(-count // blocks)}:
-                tile = kernel("simd_tile", "tile", engine.name, height, vectors)
+                if walk is None:
+                    tile = kernel("simd_tile", "tile", engine.name, height, vectors)
+                else:
+                    tile = kernel("simd_walk", "walk_tile", engine.name, *walk.tile, height, vectors)
                 addresses[(vectors - 1) * 8 + height - 1] = tile.address
     return addresses, tallest
 

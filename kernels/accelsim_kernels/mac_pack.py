@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -64,16 +65,11 @@ class Packed:
 
     def layout(self, engine: Engine, dilation_x: int) -> Layout:
         """The weights as that engine reads them."""
-        _, _, fx, channels = self.w.shape
-        adjacent = channels % engine.unit != 0 and (dilation_x == 1 or fx == 1)
-        key = (engine.name, adjacent)
-        with self._lock:
-            if key not in self._layouts:
-                self._layouts[key] = _lay_out(self.w, self.groups, engine, adjacent)
-            return self._layouts[key]
+        adjacent = taps_adjacent(self.w, engine, dilation_x)
+        return self.remember((engine.name, adjacent), lambda: lay_out(self.w, self.groups, engine, adjacent))
 
-    def remember(self, key: tuple, make: Callable[[], object]) -> object:
-        """Something else made from the weights, once."""
+    def remember(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """Something made from the weights, once."""
         with self._lock:
             if key not in self._layouts:
                 self._layouts[key] = make()
@@ -104,13 +100,26 @@ def panels(vectors: int, widest: int) -> list[tuple[int, int]]:
     return [(sum(sizes[:i]), size) for i, size in enumerate(sizes)]
 
 
-def _lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool) -> Layout:
+def taps_adjacent(w: np.ndarray, engine: Engine, dilation_x: int) -> bool:
+    """Whether whole filter rows are packed as one run, because single taps would not fill steps."""
+    return w.shape[3] % engine.unit != 0 and (dilation_x == 1 or w.shape[2] == 1)
+
+
+def lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool, zero_point: np.ndarray | None = None,
+            steps_multiple: int = 1) -> Layout:
+    """Weights minus `zero_point` per output channel or, without one, minus what makes unsigned weights signed."""
     outputs, fy, fx, channels = w.shape
     offset = {"uint8": 128 if engine.item_bytes == 1 else 0, "uint16": 32768}.get(w.dtype.name, 0)
+    taken = w.astype(np.int32)
+    if zero_point is None:
+        taken -= offset
+    else:
+        taken -= zero_point.astype(np.int32)[:, None, None, None]
     kind = np.int8 if engine.item_bytes == 1 else np.int16
     runs_x, run = (1, fx * channels) if adjacent else (fx, channels)
     run_steps = -(-run // engine.unit)
-    steps, per_group = fy * runs_x * run_steps, outputs // groups
+    full_steps, per_group = fy * runs_x * run_steps, outputs // groups
+    steps = -(-full_steps // steps_multiple) * steps_multiple
     vectors = -(-per_group // engine.lanes)
     parts = panels(vectors, engine.widest)
 
@@ -118,15 +127,18 @@ def _lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool) -> Layo
         """(n, fy, fx, channels) -> (n, steps, unit)."""
         padded = np.zeros((len(values), fy * runs_x, run_steps * engine.unit), kind)
         padded[:, :, :run] = values.reshape(len(values), fy * runs_x, run)
-        return padded.reshape(len(values), steps, engine.unit)
+        whole = np.zeros((len(values), steps, engine.unit), kind)
+        whole[:, :full_steps] = padded.reshape(len(values), full_steps, engine.unit)
+        return whole
 
     spread = np.zeros((groups, vectors * engine.lanes, steps, engine.unit), kind)
-    spread[:, :per_group] = arranged(w.astype(np.int32) - offset).reshape(groups, per_group, steps, engine.unit)
+    spread[:, :per_group] = arranged(taken).reshape(groups, per_group, steps, engine.unit)
     by_vector = spread.reshape(groups, vectors, engine.lanes, steps, engine.unit)
-    pieces = [by_vector[:, first:first + count].transpose(0, 3, 1, 2, 4).reshape(groups, -1) for first, count in parts]
+    order = (0, 3, 1, 4, 2) if engine.planar else (0, 3, 1, 2, 4)
+    pieces = [by_vector[:, first:first + count].transpose(order).reshape(groups, -1) for first, count in parts]
     data = np.concatenate(pieces, axis=1) if pieces else np.zeros((groups, 0), kind)
     ones = np.repeat(arranged(np.ones((1, fy, fx, channels), kind))[0][:, None], engine.lanes, axis=1)
-    sums = w.reshape(outputs, -1).sum(axis=1, dtype=np.int64) - offset * fy * fx * channels
+    sums = taken.reshape(outputs, fy * fx * channels).sum(axis=1, dtype=np.int64)
     return Layout(np.ascontiguousarray(data), offset, sums, steps, run_steps, runs_x, per_group, vectors,
                   data.strides[0] if groups else 0, parts, np.ascontiguousarray(ones),
                   np.zeros(engine.lanes, np.int32))

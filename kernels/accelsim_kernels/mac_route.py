@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import _threads, arguments, mac_bounds, mac_general, simd
+from accelsim_kernels import _threads, arguments, mac_bounds, mac_general, mac_walks, simd
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
-from accelsim_kernels.mac_exact import Exact
+from accelsim_kernels.mac_exact import Product
+from accelsim_kernels.mac_exact_plan import Walk
 from accelsim_kernels.mac_pack import Packed
 
 
@@ -39,31 +40,39 @@ class Route:
         self.packed, self.shape, self.out_shape, self.how = packed, shape, out_shape, how
         self.zx, self.zw, self.bias = zx, np.ascontiguousarray(np.broadcast_to(zw, shape.out_channels)), bias
         self.return_events, self.requantize = return_events, requantize
-        self.exact: Exact | None = None
-        bits = self._exact_bits(x_dtype)
+        bits, walk = self._choose(x_dtype)
+        self.product: Product | None = None
         if bits:
             fused = requantize is not None and how.result_dtype == np.int32 and _total(requantize, shape)
-            self.exact = Exact(shape, out_shape, x_dtype, x_strides, packed, zx, self.zw, bias, bits,
-                               simd.current(), requantize if fused else None, _threads.count())
+            if fused and walk is not None and how.levels[0].overflow == "raise":
+                fused = False
+            self.product = Product(shape, out_shape, x_dtype, x_strides, packed, zx, self.zw, bias, bits,
+                                   requantize if fused else None, walk)
             if fused:
                 self.requantize = None
 
-    def _exact_bits(self, dtype: np.dtype) -> int:
-        """Bits to which an exact 32-bit sum is wrapped to give the answer; 0 where it would not be the answer."""
+    def _choose(self, dtype: np.dtype) -> tuple[int, Walk | None]:
+        """Bits to which tiles' 32-bit sums are wrapped, and the accumulator they must follow; 0 bits: no tile does."""
         how = self.how
         only = how.levels[0] if len(how.levels) == 1 else None
         if only and only.overflow == "wrap" and only.bits <= 32 and not self.return_events:
-            return only.bits
-        ends = mac_bounds.reach(self.packed.w.reshape(self.shape.out_channels, self.shape.depth), dtype, self.zx,
-                                self.zw, self.bias, how)
+            return only.bits, None
+        w = self.packed.w.reshape(self.shape.out_channels, self.shape.depth)
+        ends = mac_bounds.reach(w, dtype, self.zx, self.zw, self.bias, how)
         fits = all(-(1 << 31) <= low and high < 1 << 31 for low, high in ends)
-        return 32 if fits and mac_bounds.nothing_overflows(how, ends) else 0
+        if fits and mac_bounds.nothing_overflows(how, ends):
+            return 32, None
+        walk = mac_walks.choose(self.shape, dtype, self.packed.w, self.zx, self.zw, self.bias, how, fits,
+                                self.return_events) if only else None
+        return (0, None) if walk is None else (only.bits if only.overflow != "saturate" else 32, walk)
 
     def __call__(self, x: np.ndarray) -> Any:
-        if self.exact is not None:
-            result, events = self.exact(x), None
+        if self.product is not None:
+            result, events = self.product(x)
             if result.dtype == np.int32:
                 result = result.astype(self.how.result_dtype, copy=False)
+            if events is not None and self.how.levels[0].overflow == "raise" and events.any():
+                self._raise(events)
         else:
             result, events = self._walk(x)
         if self.requantize is not None:
@@ -73,6 +82,10 @@ class Route:
         if not self.return_events:
             return result
         return result, np.zeros(self.out_shape, bool) if events is None else events
+
+    def _raise(self, fatal: np.ndarray) -> None:
+        index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), self.out_shape))
+        raise OverflowError(arguments.overflow_message(index, self.how.levels))
 
     def _walk(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape, out_shape = self.shape, self.out_shape
@@ -87,8 +100,7 @@ class Route:
         result, flags = result.reshape(out_shape), flags.reshape(out_shape)
         fatal = flags & mac_general.FATAL
         if fatal.any():
-            index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), out_shape))
-            raise OverflowError(arguments.overflow_message(index, self.how.levels))
+            self._raise(fatal)
         return result, flags.astype(bool)
 
 

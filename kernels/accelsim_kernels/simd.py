@@ -20,7 +20,8 @@ class Engine:
     """An exact dot product: each of `lanes` int32 sums takes `unit` products of `item_bytes`-wide operands a step.
 
     Bytes are activations 0..255 times weights -128..127; words are int16 times int16. Sums are modulo 2**32.
-    rows: the tallest register tile for each width in vectors, measured.
+    rows: the tallest register tile for each width in vectors, measured. planar: a step's units lie one after the other,
+    each with all its lanes, instead of side by side in each lane.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Engine:
     unit: int
     item_bytes: int
     rows: MappingProxyType[int, int]
+    planar: bool = False
 
     @property
     def widest(self) -> int:
@@ -41,8 +43,13 @@ ENGINES = MappingProxyType({
     "vpdpwssd512": Engine("vpdpwssd512", 16, 2, 2, _ZMM_ROWS),
     "pmaddwd256": Engine("pmaddwd256", 8, 2, 2, _YMM_ROWS),
     "portable": Engine("portable", 8, 2, 2, _YMM_ROWS),
+    # for accumulators that are clipped or watched at every addition
+    "walk16": Engine("walk16", 32, 2, 2, MappingProxyType({1: 8, 2: 5}), planar=True),
+    "walk32": Engine("walk32", 16, 2, 2, MappingProxyType({1: 6, 2: 4})),
+    "vpdpwssd512-walk32": Engine("vpdpwssd512-walk32", 16, 2, 2, MappingProxyType({1: 8, 2: 6})),
 })
 _BYTES = {"avx512vnni": "vpdpbusd512"}
+_WALKS = {"avx512vnni": "vpdpwssd512-walk32"}
 _WORDS = {"avx512vnni": "vpdpwssd512", "avx2": "pmaddwd256", "portable": "portable"}
 
 
@@ -69,3 +76,8 @@ def current() -> str:
 def engine(isa: str, narrow: bool) -> Engine:
     """The engine of an instruction set; narrow: both operands have 8 bits."""
     return ENGINES[_BYTES[isa] if narrow and isa in _BYTES else _WORDS[isa]]
+
+
+def walk_engine(isa: str, narrow: bool) -> Engine:
+    """The engine that clips or watches every addition; narrow: in 16-bit lanes."""
+    return ENGINES["walk16" if narrow else _WALKS.get(isa, "walk32")]

@@ -14,7 +14,8 @@ from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, loa
 
 #: arguments of a tile, all int64: addresses, the number of steps, bytes between output rows, and a mask that is
 #: xored to four bytes of activations (0x80808080 makes int8 unsigned, 0x80008000 makes uint16 signed)
-ARGUMENTS = ("a", "row_offsets", "depth_offsets", "steps", "weights", "initial", "out", "out_stride", "mask")
+#: "extra" is for tiles of other kinds
+ARGUMENTS = ("a", "row_offsets", "depth_offsets", "steps", "weights", "initial", "out", "out_stride", "mask", "extra")
 
 
 def tile(engine_name: str, rows: int, vectors: int) -> str:
@@ -58,7 +59,7 @@ def dot(b: ir.IRBuilder, engine: Engine, sums: ir.Value, a: ir.Value, w: ir.Valu
         return intrinsic(b, f"llvm.x86.avx512.vpdpbusd.{bits}", sums, b.bitcast(a, narrow), b.bitcast(w, narrow))
     narrow = ir.VectorType(ir.IntType(16), lanes * 2)
     a, w = b.bitcast(a, narrow), b.bitcast(w, narrow)
-    if engine.name == "vpdpwssd512":
+    if engine.name.startswith("vpdpwssd512"):
         return intrinsic(b, f"llvm.x86.avx512.vpdpwssd.{bits}", sums, a, w)
     if engine.name == "pmaddwd256":
         return b.add(sums, intrinsic(b, "llvm.x86.avx2.pmadd.wd", a, w, result=sums.type))

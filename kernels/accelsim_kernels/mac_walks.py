@@ -1,0 +1,48 @@
+"""Which accumulators the saturating tiles can follow, and how."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accelsim_kernels.arguments import Accumulator, ConvGeometry
+from accelsim_kernels.mac_exact_plan import Walk
+
+_SHORT = 1 << 15
+_HALF = 1 << 30
+
+
+def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: np.ndarray, bias: np.ndarray,
+           how: Accumulator, sums_fit: bool, return_events: bool) -> Walk | None:
+    """The tile for a single-level accumulator, or None where it needs the general walk.
+
+    sums_fit: every exact prefix fits 32 bits. Operands must fit int16 without their zero points, one sum of `group`
+    products half of int32, and groups must lie side by side in memory.
+    """
+    level, group = how.levels[0], how.group
+    if how.zero_point_at == "folded" and (zx or zw.any()):
+        return None
+    info = np.iinfo(x_dtype)
+    x_low, x_high = info.min - zx, info.max - zx
+    w_low = int((w.min(axis=(1, 2, 3), initial=0) - zw).min(initial=0)) if w.size else 0
+    w_high = int((w.max(axis=(1, 2, 3), initial=0) - zw).max(initial=0)) if w.size else 0
+    largest = max(-x_low, x_high) * max(-w_low, w_high)
+    if min(x_low, w_low) < -_SHORT or max(x_high, w_high) >= _SHORT or largest * group > _HALF:
+        return None
+    if level.bits > 32 or np.abs(bias).max(initial=0) >= _HALF:
+        return None
+    run = shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels
+    if group > 1 and (group % 2 or group > 16 or (run % 2 and run != shape.depth)):
+        return None
+    if level.overflow != "saturate":
+        if not sums_fit or level.bits == 32:
+            return None
+        kind = "watch32"
+    elif level.bits == 32:
+        kind = "sat32"
+    elif level.bits <= 16 and group == 1 and max(x_high * w_high, x_low * w_low) < _SHORT and min(
+            x_low * w_high, x_high * w_low) >= -_SHORT:
+        kind = "clip16"
+    else:
+        kind = "clip32"
+    watched = return_events or level.overflow == "raise"
+    return Walk(kind, group, watched, level.minimum, level.maximum, how.bias_at == "after")
