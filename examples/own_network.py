@@ -38,8 +38,4 @@ print("float outputs:                     ", model(torch.from_numpy(images[:1]))
 
 report = acs.cost(graph, "micro-8x8")
 costliest = report.layers.sort_values("energy_pj", ascending=False)
-print(
-    costliest[["layer", "operator", "weight_bits", "energy_pj", "latency_s", "dram_bytes"]]
-    .head(3)
-    .to_string()
-)
+print(costliest[["layer", "operator", "weight_bits", "energy_pj", "latency_s", "dram_bytes"]].head(3).to_string())

@@ -13,9 +13,5 @@ sweep = acs.sweep(
     activation_bits=(4, 8),
     results="sweep.jsonl",  # stop it and start it again: finished points are not computed twice
 )
-print(
-    sweep.pareto[["weight_bits", "activation_bits", "accuracy", "energy_pj", "sqnr_db"]].to_string(
-        index=False
-    )
-)
+print(sweep.pareto[["weight_bits", "activation_bits", "accuracy", "energy_pj", "sqnr_db"]].to_string(index=False))
 sweep.save("sweep.html")

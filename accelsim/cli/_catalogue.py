@@ -17,9 +17,7 @@ def presets_table(specs: list[AcceleratorSpec]) -> Table:
     table = open_table("name")
     table.add_column("accelerator")
     for spec in specs:
-        array = (
-            f"{spec.array.rows}×{spec.array.cols} {spec.array.dataflow.replace('_', ' ')}, {spec.array.pe}"
-        )
+        array = f"{spec.array.rows}×{spec.array.cols} {spec.array.dataflow.replace('_', ' ')}, {spec.array.pe}"
         memories = [f"{m.name} {si(m.size_bytes, 'B')}" if m.size_bytes else m.name for m in spec.memories]
         table.add_row(spec.name, f"{array}, {si(spec.clock_hz, 'Hz')}; {', '.join(memories)}")
         table.add_row("", spec.description, style="dim")

@@ -109,9 +109,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     names = {"x": "inputs", "y": "labels"}
     arrays = {names.get(name, name): array for name, array in arrays.items()}
     if "inputs" not in arrays:
-        raise AccelsimError(
-            f"{path} holds {sorted(arrays) or 'no arrays'}: an array 'inputs' (or 'x') is needed"
-        )
+        raise AccelsimError(f"{path} holds {sorted(arrays) or 'no arrays'}: an array 'inputs' (or 'x') is needed")
     return arrays
 
 

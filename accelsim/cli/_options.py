@@ -22,9 +22,7 @@ Data = Annotated[
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option(
-        "--calibration", help="An .npz file with inputs to set ranges from. (default: the first of --data)"
-    ),
+    typer.Option("--calibration", help="An .npz file with inputs to set ranges from. (default: the first of --data)"),
 ]
 Spec = Annotated[str, typer.Option("--spec", help="The accelerator: a preset's name or a YAML file.")]
 WeightBits = Annotated[
@@ -56,9 +54,7 @@ def quantization(
     """Keywords for `accelsim.from_torch`, only those that were given."""
     given: dict[str, object] = {"profile": profile, "ranges": ranges}
     given["weight_bits"] = None if weight_bits is None else bits_of(weight_bits, "--weight-bits")
-    given["activation_bits"] = (
-        None if activation_bits is None else bits_of(activation_bits, "--activation-bits")
-    )
+    given["activation_bits"] = None if activation_bits is None else bits_of(activation_bits, "--activation-bits")
     given["per_channel"] = False if per_tensor else None
     return {key: value for key, value in given.items() if value is not None}
 

@@ -14,9 +14,7 @@ PANEL = "Simulate and price"
 
 
 def demo(
-    model: Annotated[
-        str, typer.Option("--model", help="resnet (78 k parameters) or mobilenet (33 k).")
-    ] = "resnet",
+    model: Annotated[str, typer.Option("--model", help="resnet (78 k parameters) or mobilenet (33 k).")] = "resnet",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the training.", min=0)] = 0,
     spec: options.Spec = "edge-16x16",
     weight_bits: options.WeightBits = None,
@@ -24,9 +22,7 @@ def demo(
     profile: options.Profile = None,
     ranges: options.Ranges = None,
     per_tensor: options.PerTensor = False,
-    out: Annotated[Path, typer.Option("--out", help="The report: .html, .json or .csv.")] = Path(
-        "accelsim-demo.html"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="The report: .html, .json or .csv.")] = Path("accelsim-demo.html"),
     as_json: options.Json = False,
 ) -> None:
     """Train a small network on handwritten digits and run it as integers on an accelerator.

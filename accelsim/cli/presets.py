@@ -13,9 +13,7 @@ PANEL = "Look up"
 
 
 def presets(
-    name: Annotated[
-        str | None, typer.Argument(help="Show this one whole, as YAML: a start for your own.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this one whole, as YAML: a start for your own.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """List the accelerators that come along, or show one."""

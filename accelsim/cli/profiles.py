@@ -13,9 +13,7 @@ PANEL = "Look up"
 
 
 def profiles(
-    name: Annotated[
-        str | None, typer.Argument(help="Show this one: which arithmetic each operator uses.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this one: which arithmetic each operator uses.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """List the numeric profiles (the rounding of a named runtime), or show one."""

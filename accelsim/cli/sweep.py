@@ -28,9 +28,7 @@ def sweep(
     per_tensor: options.PerTensor = False,
     results: Annotated[
         Path | None,
-        typer.Option(
-            "--results", help="Where finished points are kept, to continue from. (default: the user's cache)"
-        ),
+        typer.Option("--results", help="Where finished points are kept, to continue from. (default: the user's cache)"),
     ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
@@ -61,9 +59,7 @@ def sweep(
     samples = calibration_for(network, calibration, inputs)
     kept = results or cache_dir() / "sweep.jsonl"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with progress(
-        f"{len(weights) * len(activations) * len(specs)} points, kept in {kept}", "points"
-    ) as advance:
+    with progress(f"{len(weights) * len(activations) * len(specs)} points, kept in {kept}", "points") as advance:
         found = acs.sweep(
             network.model,
             samples,

@@ -86,9 +86,7 @@ def tip(artist: Any, text: str) -> None:
     artist.set_gid(f"tip:{text}")
 
 
-def stack(
-    axes: Axes, start: list[float], widths: list[float], color: str, label: str, tips: list[str]
-) -> list[float]:
+def stack(axes: Axes, start: list[float], widths: list[float], color: str, label: str, tips: list[str]) -> list[float]:
     """Bars from `start`, those without width left out; returns where they end."""
     shown = [place for place, width in enumerate(widths) if width > 0]
     bars = axes.barh(

@@ -101,10 +101,7 @@ def latency_figure(cost: CostReport) -> str:
             ("stalled", "stall_cycles", PALETTE[0]),
         ):
             cycles = [getattr(layer, key) for layer in cost.layers]
-            tips = [
-                f"{name}, {label}: {si(c / clock, 's')}, {c} cycles"
-                for name, c in zip(names, cycles, strict=True)
-            ]
+            tips = [f"{name}, {label}: {si(c / clock, 's')}, {c} cycles" for name, c in zip(names, cycles, strict=True)]
             start = stack(time, start, [c / clock * scale for c in cycles], color, label, tips)
         name_rows(time, names)
         time.set_xlabel(f"latency, {unit}")
@@ -143,9 +140,7 @@ def roofline_figure(cost: CostReport) -> str:
             tip(point, f"{row['name']}: {x:.3g} op/B, {si(y, 'op/s')} of attainable {reach}")
             if all(abs(math.log(x / a)) > 0.12 or abs(math.log(y / b)) > 0.3 for a, b in labelled):
                 labelled.append((x, y))
-                axes.annotate(
-                    str(number[str(row["name"])]), (x, y), (3, 4), textcoords="offset points", fontsize=6.5
-                )
+                axes.annotate(str(number[str(row["name"])]), (x, y), (3, 4), textcoords="offset points", fontsize=6.5)
         log_axis(axes.xaxis)
         log_axis(axes.yaxis)
         axes.grid(True)

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [
     ("accelerator", "text"),
-    *(
-        (name, "")
-        for name in ("weight bits", "activation bits", "accuracy", "SQNR", "energy", "latency", "area")
-    ),
+    *((name, "") for name in ("weight bits", "activation bits", "accuracy", "SQNR", "energy", "latency", "area")),
     ("DRAM", ""),
     ("front", "text"),
 ]

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def sweep_figure(frame: pandas.DataFrame) -> str:
     """Accuracy (on an axis logarithmic in the error) against energy, with the Pareto front as a line."""
-    errors = (100 - 100 * frame["accuracy"]).clip(
-        lower=0.05
-    )  # %; a point without any error needs a place, too
+    errors = (100 - 100 * frame["accuracy"]).clip(lower=0.05)  # %; a point without any error needs a place, too
     joules = frame["energy_pj"] * 1e-12
     front = frame["pareto"].astype(bool)
     with drawing(3.6, left=0.12, top_in=0.3) as (figure, axes):
@@ -31,9 +29,7 @@ def sweep_figure(frame: pandas.DataFrame) -> str:
                 face = color if front[index] else "none"
                 (point,) = axes.plot(x, y, "o", color=color, markerfacecolor=face, markersize=5)
                 tip(point, f"{name} on {spec}: {percent(row['accuracy'], 2)}, {energy(row['energy_pj'])}")
-                if front[index] and all(
-                    abs(x / a - 1) > 0.13 or abs(math.log(y / b)) > 0.3 for a, b in labelled
-                ):
+                if front[index] and all(abs(x / a - 1) > 0.13 or abs(math.log(y / b)) > 0.3 for a, b in labelled):
                     labelled.append((x, y))
                     axes.annotate(name, (x, y), (3, 5), textcoords="offset points", fontsize=7)
             axes.plot([], [], "o", color=color, label=str(spec))
@@ -51,13 +47,9 @@ def sweep_figure(frame: pandas.DataFrame) -> str:
 def widths_figure(frame: pandas.DataFrame) -> str:
     """Accuracy of every pair of widths, in per cent, on the sweep's first accelerator."""
     spec = frame["spec"].iloc[0]
-    grid = frame[frame["spec"] == spec].pivot_table(
-        index="weight_bits", columns="activation_bits", values="accuracy"
-    )
+    grid = frame[frame["spec"] == spec].pivot_table(index="weight_bits", columns="activation_bits", values="accuracy")
     with drawing(max(1.6, 0.3 * len(grid) + 0.7), left=0.12) as (figure, axes):
-        axes.pcolormesh(
-            range(grid.shape[1] + 1), range(grid.shape[0] + 1), grid, cmap="YlGnBu_r", vmin=0, vmax=1.25
-        )
+        axes.pcolormesh(range(grid.shape[1] + 1), range(grid.shape[0] + 1), grid, cmap="YlGnBu_r", vmin=0, vmax=1.25)
         for row in range(grid.shape[0]):
             for column in range(grid.shape[1]):
                 value = grid.iat[row, column]

@@ -63,9 +63,7 @@ def total_rows(report: Report) -> list[tuple[str, str, str]]:
         hit, whole = (sum(getattr(e, k) for e in report.events) for k in ("outputs_with_events", "outputs"))
         rows.append(("overflow", count(hit), f"of {count(whole)} accumulated outputs"))
     if report.rescale_differences:
-        hit, whole = (
-            sum(getattr(r, k) for r in report.rescale_differences) for k in ("differing", "outputs")
-        )
+        hit, whole = (sum(getattr(r, k) for r in report.rescale_differences) for k in ("differing", "outputs"))
         rows.append(("rescale", count(hit), f"of {count(whole)} outputs differ from one exact rounding"))
     return rows
 
@@ -130,9 +128,7 @@ def _layers(report: Report) -> Table:
         ]
         if events:
             event = events.get(layer.name)
-            cells.append(
-                "" if event is None else percent(event.fraction, 2) if event.outputs_with_events else "0"
-            )
+            cells.append("" if event is None else percent(event.fraction, 2) if event.outputs_with_events else "0")
         table.add_row(*cells)
     return table
 

@@ -113,9 +113,7 @@ def test_widths_by_layer_profile_ranges_and_granularity_reach_the_network(cli, p
 def test_a_saved_graph_and_an_exported_file_give_the_same_numbers(cli, place, net):
     first = json.loads(cli(*RUN, "--save", "net.graph", "--json")[1])
     saved = json.loads(cli("run", "net.graph", "--data", "test.npz", "--json")[1])
-    program = torch.export.export(
-        net, (torch.zeros(2, 1, 4, 4),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
-    )
+    program = torch.export.export(net, (torch.zeros(2, 1, 4, 4),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     torch.export.save(program, "net.pt2")
     exported = json.loads(cli("run", "net.pt2", *RUN[2:], "--json")[1])
     for other in (saved, exported):

@@ -14,9 +14,7 @@ import accelsim as acs
 import accelsim.cli
 from accelsim.cli import main
 
-VERBS = [
-    found.name for found in pkgutil.iter_modules(accelsim.cli.__path__) if not found.name.startswith("_")
-]
+VERBS = [found.name for found in pkgutil.iter_modules(accelsim.cli.__path__) if not found.name.startswith("_")]
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ from accelsim.pricing.costs import CostReport, LayerCost
 from accelsim.report import Report
 
 CONSTANTS = {
-    "multiplier_energy": Constant(
-        value=0.0458, unit="pJ", source="a fit <to> data & tables", uncertainty=0.5
-    ),
+    "multiplier_energy": Constant(value=0.0458, unit="pJ", source="a fit <to> data & tables", uncertainty=0.5),
     "dram_lpddr4": Constant(value=8, unit="pJ/bit", source="a published plug-in", uncertainty=0.3),
 }
 

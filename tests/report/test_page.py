@@ -31,9 +31,7 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.ids += [value for name, value in attrs if name == "id"]
-        self.links += [
-            value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")
-        ]
+        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -120,9 +118,7 @@ def test_without_events_there_is_a_sentence_and_no_figure():
 
 def test_a_notebook_gets_a_fragment(page):
     fragment = report(25)._repr_html_()
-    assert (
-        fragment.startswith('<div class="accelsim">') and "<html" not in fragment and "<body" not in fragment
-    )
+    assert fragment.startswith('<div class="accelsim">') and "<html" not in fragment and "<body" not in fragment
     Outline(fragment)
 
 
@@ -151,9 +147,6 @@ def test_a_sweep_is_saved_by_suffix(frame, tmp_path):
     assert "<svg" in save_sweep(Result, tmp_path / "s.html").read_text("utf-8")
     back = pandas.read_json(save_sweep(Result, tmp_path / "s.json"))
     assert back["energy_pj"].tolist() == frame["energy_pj"].tolist()
-    assert (
-        pandas.read_csv(save_sweep(Result, tmp_path / "s.csv"))["accuracy"].tolist()
-        == frame["accuracy"].tolist()
-    )
+    assert pandas.read_csv(save_sweep(Result, tmp_path / "s.csv"))["accuracy"].tolist() == frame["accuracy"].tolist()
     with pytest.raises(AccelsimError, match=r"\.html, \.json or \.csv"):
         save_sweep(Result, tmp_path / "s.png")

@@ -19,9 +19,7 @@ def test_totals_are_the_sums_of_the_layer_table():
     frame = r.layers
     assert len(frame) == 9
     assert math.isclose(frame["energy_pj"].sum(), r.energy_pj, rel_tol=1e-12)
-    components = [
-        name for name in frame if name.startswith("energy_") and name.endswith("_pj") and name != "energy_pj"
-    ]
+    components = [name for name in frame if name.startswith("energy_") and name.endswith("_pj") and name != "energy_pj"]
     assert len(components) == 7
     assert math.isclose(frame[components].to_numpy().sum(), r.energy_pj, rel_tol=1e-12)
     assert math.isclose(frame["latency_s"].sum(), r.latency_s, rel_tol=1e-12)
