@@ -44,7 +44,7 @@ def _to_2_by_4(y: torch.Tensor) -> torch.Tensor:
 
 
 def everything(seed: int = 0) -> tuple[Everything, torch.Tensor]:
-    """(network in evaluation mode with lively batch-norm statistics, 24 inputs of 2×12×12)."""
+    """(network in evaluation mode with lively batch-norm statistics, 24 inputs of 2×8×8)."""
     torch.manual_seed(seed)
     model = Everything().eval()
     for module in model.modules():
@@ -53,4 +53,4 @@ def everything(seed: int = 0) -> tuple[Everything, torch.Tensor]:
             module.running_var.uniform_(0.2, 1.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.3, 0.3)
-    return model, torch.randn(24, 2, 12, 12)
+    return model, torch.randn(24, 2, 8, 8)
