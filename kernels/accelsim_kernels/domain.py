@@ -16,7 +16,7 @@ _I32 = 2**31
 #: multipliers: highest legal value
 _MULTIPLIER_MAX = {"tosa-16": 2**15 - 1, "cmsis-nn-s64": 2**15 - 1}
 #: TFLite shifts (positive = left): lowest and highest legal value
-_SHIFT = {
+SHIFT_RANGE = {
     "tflite-double": (-31, 30),
     "tflite-ruy": (-31, 30),
     "tflite-single": (-31, 30),
@@ -236,7 +236,7 @@ def _parameter(name: str, key: str, value) -> np.ndarray:
     array = _integers(name, key, value)
     low, high = {
         "multiplier": (0, _MULTIPLIER_MAX.get(name, _I32 - 1)),
-        "shift": _SHIFT.get(name, (0, 0)),
+        "shift": SHIFT_RANGE.get(name, (0, 0)),
         "offset": (-_I32, _I32 - 1),
         "scale": (-(2**15), 2**15 - 1),
         "seed": (0, 2**63 - 1),

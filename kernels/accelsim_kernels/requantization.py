@@ -31,6 +31,11 @@ def requantize(acc, scheme: str, *args, zero_point=0, qmin=-128, qmax=127, **par
     acc = np.asarray(acc)
     bound = domain.bind(scheme, args, zero_point=zero_point, qmin=qmin, qmax=qmax, **params)
     bound.check(acc)
+    return requantize_bound(acc, bound)
+
+
+def requantize_bound(acc: np.ndarray, bound: domain.Bound) -> np.ndarray:
+    """requantize() with checked parameters, for accumulators known to lie in the scheme's domain."""
     out = np.empty(acc.shape, bound.output_dtype)
     if acc.size:
         _apply(acc, bound, out)

@@ -17,26 +17,32 @@ _FLOAT_LIMIT = 2.0**62
 
 
 @njit
+def _int32(value):
+    """A value that is known to fit int32, as int64: so the product of two becomes one 32-bit multiply."""
+    return np.int64(np.int32(value))
+
+
+@njit
 def tflite_double(acc, multiplier, shift):
     """rdivide_away(srdhm(acc << left, multiplier), right): two roundings (R1).
 
     acc << max(shift, 0) fits int32; 0 <= multiplier < 2**31; -31 <= shift <= 30.
     """
-    high = fx.high_multiply(np.int64(acc) << max(shift, 0), np.int64(multiplier))
+    high = fx.high_multiply(_int32(np.int64(acc) << max(shift, 0)), _int32(multiplier))
     return fx.half_away_shift(high, max(-shift, 0))
 
 
 @njit
 def tflite_ruy(acc, multiplier, shift):
     """half_up(srdhm(acc << left, multiplier), right): ties up both times (R2)."""
-    high = fx.high_multiply(np.int64(acc) << max(shift, 0), np.int64(multiplier))
+    high = fx.high_multiply(_int32(np.int64(acc) << max(shift, 0)), _int32(multiplier))
     return fx.half_up_shift(high, max(-shift, 0))
 
 
 @njit
 def single_rounding(acc, multiplier, shift):
     """floor(acc * multiplier / 2**(31 - shift) + 1/2) (R3, R5)."""
-    return fx.half_up_shift(np.int64(acc) * np.int64(multiplier), 31 - shift)
+    return fx.half_up_shift(_int32(acc) * _int32(multiplier), 31 - shift)
 
 
 @njit
@@ -57,9 +63,9 @@ def tosa_double(acc, multiplier, shift):
     Its sign is that of acc. -2**(s-1) <= acc < 2**(s-1).
     """
     s = 31 - np.int64(shift)
-    acc = np.int64(acc)
-    nudge = (_ONE << 30) if acc >= 0 else -(_ONE << 30)
-    return (acc * np.int64(multiplier) + (_ONE << (s - 1)) + nudge * (s > 31)) >> s
+    acc = _int32(acc)
+    second = (_ONE << 30) * (s > 31)
+    return (acc * _int32(multiplier) + (_ONE << (s - 1)) + (second if acc >= 0 else -second)) >> s
 
 
 @njit
@@ -71,7 +77,7 @@ def tosa_16(acc, multiplier, shift):
 @njit
 def cmsis_nn(acc, multiplier, shift):
     """rdivide_away((acc << left) * multiplier + 2**30 >> 31, right), the high half not saturated (R8)."""
-    product = (np.int64(acc) << max(shift, 0)) * np.int64(multiplier)
+    product = _int32(np.int64(acc) << max(shift, 0)) * _int32(multiplier)
     high = fx.wrap((product + (_ONE << 30)) >> 31, 32)
     return fx.half_away_shift(high, max(-shift, 0))
 
@@ -100,13 +106,13 @@ def onnx_reference(acc, scale, zero_point):
 @njit
 def mantissa_away(acc, mantissa, right):
     """acc * mantissa / 2**right, ties away from zero; mantissa: the 24 bits of a float32 scale (R13)."""
-    return fx.half_away_shift(np.int64(acc) * np.int64(mantissa), right)
+    return fx.half_away_shift(_int32(acc) * _int32(mantissa), right)
 
 
 @njit
 def mantissa_up(acc, mantissa, right):
     """floor(acc * mantissa / 2**right + 1/2); mantissa: the 24 bits of a float32 scale (R14)."""
-    return fx.half_up_shift(np.int64(acc) * np.int64(mantissa), right)
+    return fx.half_up_shift(_int32(acc) * _int32(mantissa), right)
 
 
 @njit

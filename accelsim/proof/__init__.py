@@ -1,0 +1,1 @@
+"""Proofs about requantization arithmetic, and explanations of it."""

@@ -1,0 +1,264 @@
+"""Are two requantizers equal? Exhaustively, by thresholds, or for all multipliers at once with a solver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from accelsim_kernels.names import SCHEMES
+
+from accelsim.errors import AccelsimError
+from accelsim.proof.sides import SchemeSide, Side, make_side
+from accelsim.requant import Requantizer
+
+METHODS = ("auto", "exhaustive", "thresholds", "smt")
+#: accumulators evaluated at a time where a side is the user's own code
+_BLOCK = 2**20
+#: codes whose thresholds are searched for at once
+_MOST_STEPS = 2**17
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """An accumulator for which the sides differ: values before zero point and clamp, and codes after.
+
+    a, b: None where a side has no value before its clamp (the user's own code). multiplier, shift: where the
+    solver chose them, else None.
+    """
+
+    accumulator: int
+    a: int | None
+    b: int | None
+    code_a: int
+    code_b: int
+    multiplier: int | None = None
+    shift: int | None = None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The outcome of prove().
+
+    equal: no accumulator of the domain gets different values. differing: how many do, before zero point and
+    clamp; visible: how many after; None where the method does not count them. counterexamples: nearest to
+    zero first, visible ones or not. method: "exhaustive", "thresholds" or "smt". seconds: wall-clock time.
+    """
+
+    equal: bool
+    method: str
+    counterexamples: tuple[Counterexample, ...]
+    differing: int | None
+    visible: int | None
+    seconds: float
+    domain: tuple[int, int]
+    a: dict[str, Any]
+    b: dict[str, Any]
+    request: dict[str, Any]
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def save(self, path: Any) -> None:
+        """Write the certificate, JSON, that recheck() verifies."""
+        from accelsim.proof.certificates import save
+
+        save(self, path)
+
+    def __str__(self) -> str:
+        names = [side.get("scheme") or side.get("name") or side["kind"] for side in (self.a, self.b)]
+        lines = [
+            f"{names[0]} and {names[1]} are {'equal' if self.equal else 'different'} for accumulators "
+            f"{self.domain[0]} .. {self.domain[1]} ({self.method}, {self.seconds:.3g} s)"
+        ]
+        if self.differing is not None:
+            lines.append(f"  {self.differing} accumulators differ before the clamp")
+        if self.visible is not None:
+            lines.append(f"  {self.visible} after zero point and clamp")
+        for c in self.counterexamples:
+            chosen = f" (multiplier {c.multiplier}, shift {c.shift})" if c.multiplier is not None else ""
+            raw = "" if c.a is None or c.b is None else f"{c.a} against {c.b}, "
+            lines.append(f"  acc {c.accumulator}: {raw}codes {c.code_a} against {c.code_b}{chosen}")
+        return "\n".join(lines)
+
+
+def prove(
+    a: Any, b: Any, *, scale: Any = None, multiplier: int | None = None, shift: int | None = None,
+    zero_point: int = 0, qmin: int = -128, qmax: int = 127, accumulator_range: tuple[int, int] | None = None,
+    params_a: dict[str, Any] | None = None, params_b: dict[str, Any] | None = None, method: str = "auto",
+    limit: int = 10,
+) -> Proof:  # fmt: skip
+    """Whether two requantizers give the same result for every accumulator; else counterexamples.
+
+    a, b: names of schemes, Requantizers, or the user's own: a Python function (int64 array to array), a
+    CRequantizer or a VerilogRequantizer. scale: a real scale, decomposed by each scheme's own rule (a number,
+    or (input_scale, weight_scale, output_scale)); or multiplier and shift (TFLite's: positive is left), which
+    schemes without them take as the scale multiplier * 2**(shift - 31); or params_a and params_b.
+    Without a multiplier both must be integer schemes with one: then all multipliers are compared at once, at
+    `shift` or, without it, at every legal shift (method "smt", needs bitwuzla).
+    accumulator_range: (lowest, highest); default every int32 value that both sides are defined for.
+    method: "exhaustive" counts every accumulator; "thresholds" (both sides monotone) compares the
+    accumulators at which the codes step; "auto" chooses exhaustive, or smt where the multiplier is open.
+    limit: how many counterexamples. Raises AccelsimError where a side cannot be built or a method not
+    apply.
+    """
+    if method not in METHODS:
+        raise AccelsimError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    start = time.perf_counter()
+    request = {"method": method, "limit": limit, "accumulator_range": accumulator_range}
+    numbers = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    explicit = params_a is not None or params_b is not None or not (isinstance(a, str) and isinstance(b, str))
+    if method == "smt" or (method == "auto" and scale is None and multiplier is None and not explicit):
+        integer = isinstance(a, str) and isinstance(b, str) and _has_multiplier(a) and _has_multiplier(b)
+        if integer and multiplier is None and scale is None:
+            from accelsim.proof.smt import prove_all_multipliers
+
+            return prove_all_multipliers(a, b, shift=shift, **numbers, request=request)
+        if method == "smt":
+            raise AccelsimError("the solver compares two schemes with an integer multiplier, left open")
+    common = {"scale": scale, "multiplier": multiplier, "shift": shift, **numbers}
+    sides = make_side(a, params=params_a, **common), make_side(b, params=params_b, **common)
+    domain = _domain(sides, accumulator_range)
+    schemes = all(isinstance(side, SchemeSide) for side in sides)
+    if method == "thresholds":
+        if not (schemes and all(side.monotone for side in sides)):
+            raise AccelsimError("thresholds need two monotone schemes: use method='exhaustive'")
+        found = _by_thresholds(*sides, domain, limit)
+        chosen = "thresholds"
+    else:
+        found = _exhaustive_schemes(*sides, domain, limit) if schemes else _exhaustive(*sides, domain, limit)
+        chosen = "exhaustive"
+    differing, visible, counterexamples = found
+    count = visible if differing is None else differing
+    return Proof(
+        count == 0, chosen, tuple(counterexamples), differing, visible, time.perf_counter() - start, domain,
+        sides[0].describe(), sides[1].describe(), request,
+    )  # fmt: skip
+
+
+def _has_multiplier(name: str) -> bool:
+    return name in SCHEMES and SCHEMES[name].params == ("multiplier", "shift")
+
+
+def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None) -> tuple[int, int]:
+    ranges = [side.accumulator_range() for side in sides]
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+    if wanted is None:
+        low, high = max(low, -(2**31)), min(high, 2**31 - 1)
+        return low, high
+    if not low <= wanted[0] <= wanted[1] <= high:
+        raise AccelsimError(
+            f"accumulator range {wanted[0]} .. {wanted[1]} leaves the domain {low} .. {high} of the two sides"
+        )
+    return int(wanted[0]), int(wanted[1])
+
+
+def _exhaustive_schemes(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit: int):
+    from accelsim_kernels.comparison import count_differences
+
+    raw = a.unclamped, b.unclamped
+    parts = _unsettled(a, b, domain)
+    visible = sum(int(count_differences(a.bound, b.bound, *part, chunk=_BLOCK).sum()) for part in parts)
+    if None in raw:
+        shown, span = (a, b), parts[0] if parts else domain
+    else:
+        shown, span = raw, domain
+    counts = count_differences(shown[0].bound, shown[1].bound, *span, chunk=_BLOCK)
+    found: list[int] = []
+    for low, high in _near_zero(np.flatnonzero(counts), span):
+        if len(found) >= limit and abs(found[-1]) < _distance((low, high)):
+            break
+        acc = np.arange(low, high + 1)
+        found += acc[shown[0].codes(acc) != shown[1].codes(acc)].tolist()
+        found = sorted(found, key=_nearest)[:limit]
+    return None if None in raw else int(counts.sum()), visible, [_counterexample(v, a, b) for v in found]
+
+
+def _unsettled(a: SchemeSide, b: SchemeSide, domain: tuple[int, int]) -> list[tuple[int, int]]:
+    """Where codes can differ: the domain, less the ends where two monotone sides sit at the same code."""
+    if not (a.monotone and b.monotone) or max(_width(side) for side in (a, b)) > _MOST_STEPS:
+        return [domain]
+    edges = np.concatenate([steps_of(side, *domain) for side in (a, b)])
+    low, high = domain
+    if a.code(low) == b.code(low):
+        low = int(edges.min(initial=high + 1))
+    if a.code(high) == b.code(high):
+        high = int(edges.max(initial=low) - 1)
+    return [(low, high)] if low <= high else []
+
+
+def steps_of(side: SchemeSide, low: int, high: int) -> np.ndarray:
+    """Every accumulator in (low, high] at which the code of a monotone side rises, sorted: one bisection.
+
+    Raises AccelsimError where [qmin, qmax] has more than 2**17 codes.
+    """
+    if _width(side) > _MOST_STEPS:
+        raise AccelsimError(f"{_width(side)} codes are too many for thresholds: use method='exhaustive'")
+    ends = side.codes(np.array([low, high]))
+    wanted = np.arange(ends[0] + 1, ends[1] + 1)
+    first, last = np.full(wanted.shape, low), np.full(wanted.shape, high)
+    while (first < last).any():
+        middle = (first + last) >> 1
+        reached = side.codes(middle) >= wanted
+        first, last = np.where(reached, first, middle + 1), np.where(reached, middle, last)
+    return np.unique(first)
+
+
+def _width(side: SchemeSide) -> int:
+    return int(side.bound.qmax[0] - side.bound.qmin[0])
+
+
+def _near_zero(blocks: np.ndarray, domain: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """The blocks of accumulators with those numbers, nearest to zero first."""
+    spans = [(domain[0] + int(i) * _BLOCK, min(domain[0] + (int(i) + 1) * _BLOCK - 1, domain[1])) for i in blocks]
+    return iter(sorted(spans, key=_distance))
+
+
+def _distance(span: tuple[int, int]) -> int:
+    return 0 if span[0] <= 0 <= span[1] else min(abs(span[0]), abs(span[1]))
+
+
+def _exhaustive(a: Side, b: Side, domain: tuple[int, int], limit: int):
+    """Codes of every accumulator from both sides, block by block outwards from zero."""
+    visible, found = 0, []
+    blocks = np.arange((domain[1] - domain[0]) // _BLOCK + 1)
+    for low, high in _near_zero(blocks, domain):
+        acc = np.arange(low, high + 1)
+        codes_a, codes_b = a.codes(acc), b.codes(acc)
+        differ = np.flatnonzero(codes_a != codes_b)
+        visible += len(differ)
+        chosen = sorted(differ.tolist(), key=lambda i: _nearest(int(acc[i])))[:limit]
+        found += [Counterexample(int(acc[i]), None, None, int(codes_a[i]), int(codes_b[i])) for i in chosen]
+        found = sorted(found, key=lambda c: _nearest(c.accumulator))[:limit]
+    return None, visible, found
+
+
+def _by_thresholds(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit: int):
+    """Between two neighbouring steps of either side both codes are constant."""
+    low, high = domain
+    edges = np.unique(np.concatenate([[low], steps_of(a, low, high), steps_of(b, low, high)]))
+    differ = np.flatnonzero(a.codes(edges) != b.codes(edges))
+    after = np.append(edges[1:], high + 1)
+    spans = [(int(edges[i]), int(after[i]) - 1) for i in differ]
+    visible = sum(last - first + 1 for first, last in spans)
+    nearest = [0 if first <= 0 <= last else first if first > 0 else last for first, last in spans]
+    found = [_counterexample(v, a, b) for v in sorted(nearest, key=_nearest)[:limit]]
+    return None, visible, found
+
+
+def _counterexample(acc: int, a: SchemeSide, b: SchemeSide) -> Counterexample:
+    raw = [None if side.unclamped is None else side.unclamped.code(acc) for side in (a, b)]
+    return Counterexample(acc, *raw, a.code(acc), b.code(acc))
+
+
+def _nearest(acc: int) -> tuple[int, int]:
+    return abs(acc), acc
+
+
+def requantizer_of(description: dict[str, Any]) -> Requantizer:
+    """The Requantizer that a side's description stands for."""
+    fields = {k: v for k, v in description.items() if k not in ("kind", "equation", "scheme")}
+    limits = {k: fields.pop(k) for k in ("zero_point", "qmin", "qmax")}
+    return Requantizer(description["scheme"], fields, **limits)

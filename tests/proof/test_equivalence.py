@@ -1,0 +1,258 @@
+"""prove(): known facts, every method against the others, certificates, the user's own code."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+
+import accelsim_kernels as kernels
+import numpy as np
+import pytest
+from accelsim_kernels.names import SCHEMES
+
+from accelsim.errors import AccelsimError
+from accelsim.proof.certificates import recheck
+from accelsim.proof.equivalence import prove
+from accelsim.proof.user_code import CRequantizer, PythonRequantizer, VerilogRequantizer
+from accelsim.requant import Requantizer
+
+KNOWN = {"multiplier": 1518500250, "shift": -7}
+NARROW = {"accumulator_range": (-(2**16), 2**16)}
+
+
+def test_single_and_double_rounding_over_all_accumulators():
+    proof = prove("tflite-double", "tosa-single", **KNOWN)
+    assert (proof.equal, proof.method, proof.differing, proof.visible) == (False, "exhaustive", 16777220, 166)
+    assert [c.accumulator for c in proof.counterexamples[:4]] == [-90, 90, -271, 271]
+    for c in proof.counterexamples:
+        for scheme, value, code in (("tflite-double", c.a, c.code_a), ("tosa-single", c.b, c.code_b)):
+            at = kernels.reference.requantize(np.array([c.accumulator]), scheme, **KNOWN, qmin=-(2**31), qmax=2**31)
+            assert at.item() == value
+            assert code == max(-128, min(127, value))
+
+
+def test_tosa_double_is_tflite_double_over_all_accumulators():
+    proof = prove("tflite-double", "tosa-double", **KNOWN)
+    assert proof.equal
+    assert (proof.differing, proof.visible, proof.counterexamples) == (0, 0, ())
+    assert proof.domain == (-(2**31), 2**31 - 1)
+
+
+PAIRS = [
+    ("tflite-double", "tosa-single"), ("tflite-double", "tflite-ruy"), ("tflite-single", "tosa-single"),
+    ("tflite-double", "onnx-float"), ("onnx-float", "onnx-reference"), ("real-double", "finn-thresholds"),
+    ("qnnpack-precise", "xnnpack-rndnu"), ("nvdla", "real-double"), ("tflite-int16x8", "cmsis-nn-s64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize("limits", [{}, {"zero_point": 3, "qmin": -20, "qmax": 30}])
+def test_thresholds_agree_with_every_accumulator(a, b, limits):
+    if "nvdla" in (a, b):
+        limits = {k: v for k, v in limits.items() if k != "zero_point"}
+    scale = float(np.float32(0.0055243))
+    every = prove(a, b, scale=scale, **NARROW, **limits)
+    steps = prove(a, b, scale=scale, method="thresholds", **NARROW, **limits)
+    assert steps.visible == every.visible
+    acc = np.arange(*NARROW["accumulator_range"])
+    codes = [kernels.requantize(acc, **Requantizer.from_scale(name, scale, **limits).kwargs()) for name in (a, b)]
+    assert every.visible == (codes[0] != codes[1]).sum() + (NARROW["accumulator_range"][1] not in acc) * 0
+
+
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "ap-fixed"])
+def test_every_scheme_equals_itself(scheme):
+    proof = prove(scheme, scheme, scale=2.0**-7, **NARROW)
+    assert proof.equal
+    assert proof.visible == 0
+
+
+def test_wrapping_schemes_are_compared_exhaustively():
+    wrap, sat = (
+        Requantizer("ap-fixed", {"shift": -4, "quantization": "AP_RND", "overflow": o}) for o in ("AP_WRAP", "AP_SAT")
+    )
+    proof = prove(wrap, sat, **NARROW)
+    assert proof.differing == 0
+    assert proof.visible > 100000
+    with pytest.raises(AccelsimError, match="two monotone schemes"):
+        prove(wrap, sat, method="thresholds", **NARROW)
+
+
+# all multipliers at once
+
+bitwuzla = pytest.importorskip("bitwuzla", reason="the solver bitwuzla is not installed")
+SOLVED = ("tflite-double", "tflite-ruy", "tflite-single", "tosa-single", "tosa-double", "cmsis-nn")
+EQUAL = {
+    frozenset(pair) for pair in
+    [("tflite-double", "tosa-double"), ("tflite-double", "cmsis-nn"), ("tosa-double", "cmsis-nn"),
+     ("tflite-single", "tosa-single")]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.combinations(SOLVED, 2)))
+def test_all_multipliers_at_a_fixed_shift(a, b):
+    proof = prove(a, b, shift=-7)
+    assert proof.method == "smt"
+    assert proof.equal == (frozenset((a, b)) in EQUAL)
+    for c in proof.counterexamples:
+        at = {"multiplier": c.multiplier, "shift": c.shift, "qmin": -(2**31), "qmax": 2**31}
+        values = [kernels.reference.requantize(np.array([c.accumulator]), s, **at).item() for s in (a, b)]
+        assert values == [c.a, c.b]
+        assert c.a != c.b
+
+
+def test_all_multipliers_and_all_shifts():
+    assert prove("tflite-double", "tosa-double").equal
+    assert prove("tflite-double", "cmsis-nn").equal
+    assert not prove("tflite-double", "tflite-single").equal
+
+
+def test_positive_shifts_too():
+    for shift in (1, 7, 20):
+        assert prove("tflite-double", "tosa-double", shift=shift).equal
+        # with no right shift there is no second rounding
+        assert prove("tflite-double", "tosa-single", shift=shift).equal
+
+
+def test_gemmlowps_high_multiply_is_one_nudge_and_a_shift_for_all_inputs_but_one():
+    from accelsim.proof.smt import Terms
+
+    for exclude, expected in ((True, bitwuzla.Result.UNSAT), (False, bitwuzla.Result.SAT)):
+        manager = bitwuzla.TermManager()
+        solver, t = bitwuzla.Bitwuzla(manager, bitwuzla.Options()), Terms(bitwuzla, manager)
+        product = manager.mk_const(t.sort, "product")
+        # every product of two int32 but the largest, which only -2**31 * -2**31 reaches
+        solver.assert_formula(t.between(product, -(2**31) * (2**31 - 1), 2**62 - exclude * 2**31))
+        negative = t.less(product, t.number(0))
+        nudged = t.add(product, t.ite(negative, t.number(1 - 2**30), t.number(2**30)))
+        minus = lambda v: manager.mk_term(bitwuzla.Kind.BV_NEG, [v])  # noqa: B023, E731
+        truncated = t.ite(
+            t.less(nudged, t.number(0)), minus(t.shift_right(minus(nudged), 31)), t.shift_right(nudged, 31)
+        )
+        written = t.ite(t.less(t.number(2**31 - 1), truncated), t.number(2**31 - 1), truncated)
+        plain = t.shift_right(t.add(product, t.number(2**30)), 31)
+        solver.assert_formula(manager.mk_term(bitwuzla.Kind.DISTINCT, [written, plain]))
+        assert solver.check_sat() == expected
+
+
+def test_schemes_that_the_solver_does_not_know():
+    with pytest.raises(AccelsimError, match="no definition of 'tosa-16'"):
+        prove("tosa-16", "tflite-double", shift=-7)
+    with pytest.raises(AccelsimError, match=r"outside -31 \.\. 29"):
+        prove("tosa-double", "tflite-double", shift=30)
+
+
+# certificates
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{**KNOWN, **NARROW}, {**KNOWN, "method": "thresholds"}, {"shift": -7}, {"scale": 0.0055243, **NARROW}],
+    ids=["exhaustive", "thresholds", "smt", "scale"],
+)
+def test_a_certificate_is_confirmed_and_a_forged_one_is_not(tmp_path, how):
+    path = tmp_path / "proof.json"
+    prove("tflite-double", "tosa-single", **how).save(path)
+    again = recheck(path)
+    assert again.confirmed, again.problems
+    content = json.loads(path.read_text())
+    content["result"]["equal"] = True
+    content["result"]["visible"] = 0
+    path.write_text(json.dumps(content))
+    forged = recheck(path)
+    assert not forged.confirmed
+    assert any(p.startswith("equal:") for p in forged.problems)
+
+
+def test_what_is_no_certificate_is_refused(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(AccelsimError, match="cannot read"):
+        recheck(path)
+    path.write_text("{")
+    with pytest.raises(AccelsimError, match="not JSON"):
+        recheck(path)
+    path.write_text('{"format": "other"}')
+    with pytest.raises(AccelsimError, match="not a certificate"):
+        recheck(path)
+    path.write_text('{"format": "accelsim-proof-1", "a": {}}')
+    with pytest.raises(AccelsimError, match="malformed"):
+        recheck(path)
+
+
+# the user's own code
+
+
+def numpy_single(acc):
+    return np.clip((acc * 1518500250 + 2**37) >> 38, -128, 127)
+
+
+def test_a_python_function():
+    assert prove(numpy_single, "tosa-single", **KNOWN, **NARROW).equal
+    floor = PythonRequantizer(lambda acc: np.clip((acc * 1518500250) >> 38, -128, 127))
+    proof = prove(floor, "tosa-single", **KNOWN, **NARROW)
+    assert not proof.equal
+    assert [c.accumulator for c in proof.counterexamples[:2]] == [-1, -2]
+    with pytest.raises(AccelsimError, match="your own code"):
+        proof.save("nowhere.json")
+    with pytest.raises(AccelsimError, match="must return integers"):
+        prove(lambda acc: acc * 0.5, "tosa-single", **KNOWN, **NARROW)
+
+
+C_SINGLE = """
+int32_t requantize(int32_t acc) {
+  int64_t v = ((int64_t)acc * 1518500250 + ((int64_t)1 << 37)) >> 38;
+  return v < -128 ? -128 : v > 127 ? 127 : (int32_t)v;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_c_function(tmp_path):
+    assert prove(CRequantizer(C_SINGLE, "requantize"), "tosa-single", **KNOWN, **NARROW).equal
+    path = tmp_path / "mine.c"
+    path.write_text(C_SINGLE.replace("127 ? 127", "127 ? 126"))
+    proof = prove("tosa-single", CRequantizer(path, "requantize"), **KNOWN, **NARROW)
+    assert proof.visible == 2**16 - proof.counterexamples[0].accumulator + 1
+    with pytest.raises(AccelsimError, match="does not compile"):
+        prove("tosa-single", CRequantizer("int x(\n", "requantize"), **KNOWN, **NARROW)
+
+
+VERILOG = """
+module single(input signed [31:0] acc, output signed [7:0] code);
+  wire signed [63:0] p = $signed({{32{acc[31]}}, acc}) * 64'sd1518500250;
+  wire signed [63:0] r = (p + (64'sd1 <<< 37)) >>> 38;
+  assign code = r > 64'sd127 ? 8'sd127 : r < -64'sd128 ? -8'sd128 : r[7:0];
+endmodule
+"""
+
+
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
+def test_a_verilog_module():
+    proof = prove(VerilogRequantizer(VERILOG, "single"), "tosa-single", **KNOWN, **NARROW)
+    assert proof.equal, proof
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
+def test_a_wrong_verilog_module_is_caught():
+    floor = VerilogRequantizer(VERILOG.replace("(64'sd1 <<< 37)", "64'sd0"), "single")
+    proof = prove(floor, "tosa-single", **KNOWN, **NARROW)
+    assert proof.counterexamples[0].accumulator == -1
+    with pytest.raises(AccelsimError, match="does not build"):
+        prove(VerilogRequantizer("module m(;\n", "m"), "tosa-single", **KNOWN, **NARROW)
+
+
+# wrong use
+
+
+def test_wrong_use():
+    for problem, call in (
+        ("unknown requantization scheme", lambda: prove("tflite", "tosa-single", **KNOWN)),
+        ("unknown method", lambda: prove("tflite-double", "tosa-single", method="magic")),
+        ("leaves the domain", lambda: prove("tflite-double", "tosa-single", **KNOWN, accumulator_range=(0, 2**31))),
+        ("needs a scale", lambda: prove("onnx-float", "tosa-single", method="exhaustive")),
+        ("cannot compare a int", lambda: prove(3, "tosa-single", **KNOWN)),
+        ("illegal|outside its legal range", lambda: prove("tflite-double", "tosa-single", multiplier=-1, shift=0)),
+    ):
+        with pytest.raises(AccelsimError, match=problem):
+            call()
