@@ -58,12 +58,12 @@ def dram_traffic(p: Problems, t: Tiles, trips: Trips) -> tuple[dict[str, Ints], 
     """(reads, writes) of DRAM in elements, whatever the dataflow."""
     outputs = p.m * p.n * p.groups
     reads = {
-        "input": input_elements(p, t) * p.groups * trips.input_passes,
+        "input": input_elements(p, t) * p.groups * trips.input_passes * (1 - p.input_resident),
         "weight": p.k * p.n * p.groups * trips.weight_passes,
         "bias": np.where(p.bias_bits > 0, p.n * p.groups, 0),
         "psum": outputs * trips.psum_spills,
     }
-    return reads, {"output": outputs, "psum": outputs * trips.psum_spills}
+    return reads, {"output": outputs * (1 - p.output_resident), "psum": outputs * trips.psum_spills}
 
 
 def stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from accelsim.dataflow.machine import Machine
+from accelsim.dataflow.residency import Residency
 from accelsim.shapes import ElementwiseNest
 
 
@@ -23,20 +24,27 @@ class ElementwisePlan:
     latency_cycles: int
 
 
-def elementwise_plan(nest: ElementwiseNest, machine: Machine) -> ElementwisePlan:
-    """Each input comes from DRAM into its buffer and from there to the vector unit; outputs go the way back.
+def elementwise_plan(
+    nest: ElementwiseNest, machine: Machine, stays: Residency | None = None
+) -> ElementwisePlan:
+    """Each input comes from DRAM into its buffer and from there to the vector unit; outputs go the way back;
+    what is resident stays in the buffer.
 
     Transfers and work overlap where the buffers are double buffered, else they add up.
     """
+    stays = stays or Residency()
     names = [f"input{i}" if i else "input" for i in range(len(nest.inputs))]
     bits = {**dict(zip(names, (b for _, b in nest.inputs), strict=True)), "output": nest.output_bits}
     reads: dict[str, dict[str, int]] = {level.name: {} for level in machine.levels}
     writes: dict[str, dict[str, int]] = {level.name: {} for level in machine.levels}
     buffer_in, buffer_out = machine.level_of("input").name, machine.level_of("output").name
     for name, (elements, _) in zip(names, nest.inputs, strict=True):
-        reads[machine.dram.name][name] = writes[buffer_in][name] = reads[buffer_in][name] = elements
-    for side, level in ((writes, buffer_out), (reads, buffer_out), (writes, machine.dram.name)):
-        side[level]["output"] = nest.output_elements
+        fetched = round(elements * (1 - stays.inputs))
+        reads[machine.dram.name][name] = writes[buffer_in][name] = fetched
+        reads[buffer_in][name] = elements
+    writes[buffer_out]["output"] = nest.output_elements
+    if not stays.output:
+        reads[buffer_out]["output"] = writes[machine.dram.name]["output"] = nest.output_elements
     operations = math.ceil(nest.operations)
     vector_cycles = -(-operations // int(machine.vector_lanes))
     stored = {

@@ -62,6 +62,9 @@ class Problems:
     requantized: Ints
     input_zeros: np.ndarray  # fractions of zeros, from data; 0 where unknown
     output_zeros: np.ndarray
+    input_resident: Ints  # 1: the inputs are in their buffer already
+    output_resident: Ints  # 1: the outputs stay in their buffer
+    reserved_bits: Ints  # room of the input buffer that resident tensors take
 
     @property
     def m(self) -> Ints:
@@ -117,8 +120,18 @@ def _row(nest: LoopNest) -> tuple[int, ...]:
     )
 
 
-def problems_of(nests: Sequence[LoopNest], zeros: Sequence[tuple[float, float]] | None = None) -> Problems:
-    """The nests as columns. zeros: fractions of zeros in each layer's inputs and outputs."""
+def problems_of(
+    nests: Sequence[LoopNest],
+    zeros: Sequence[tuple[float, float]] | None = None,
+    resident: Sequence[tuple[int, int, int]] | None = None,
+) -> Problems:
+    """The nests as columns. zeros: fractions of zeros in each layer's inputs and outputs; resident: whether
+    inputs and outputs stay on chip, and the bits of buffer that resident tensors take.
+    """
     table = np.array([_row(nest) for nest in nests], dtype=np.int64).reshape(len(nests), -1)
-    fractions = np.array(zeros if zeros is not None else [(0.0, 0.0)] * len(nests)).reshape(len(nests), 2)
-    return Problems(*(np.ascontiguousarray(table[:, i]) for i in range(table.shape[1])), *fractions.T)
+    fractions = np.array(zeros if zeros is not None else [(0.0, 0.0)] * len(nests)).reshape(-1, 2)
+    stay = np.array(resident if resident is not None else [(0, 0, 0)] * len(nests), dtype=np.int64).reshape(
+        -1, 3
+    )
+    columns = (np.ascontiguousarray(table[:, i]) for i in range(table.shape[1]))
+    return Problems(*columns, *fractions.T, *stay.T)

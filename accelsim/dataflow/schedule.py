@@ -52,13 +52,14 @@ def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[
         "bias": trips.n * p.groups > 1,
     }
     elements = {
-        "input": input_tile(p, t),
+        "input": input_tile(p, t) * (1 - p.input_resident),
         "weight": counts.weights_at_once,
-        "output": t.tm * t.tn,
+        "output": t.tm * t.tn * (1 - p.output_resident),
         "bias": np.where(p.bias_bits > 0, t.tn, 0),
         "psum": _live_sums(t, machine, counts),
     }
     taken: dict[str, Ints] = {level.name: np.zeros(len(p)) for level in machine.levels[1:]}
+    taken[machine.level_of("input").name] = taken[machine.level_of("input").name] + p.reserved_bits
     for operand, count in elements.items():
         level = machine.level_of(operand)
         if operand == "output" and level.name == machine.level_of("psum").name:

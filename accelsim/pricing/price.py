@@ -8,7 +8,8 @@ from pathlib import Path
 from accelsim.dataflow.candidates import BUDGET, all_candidates, best_rows
 from accelsim.dataflow.elementwise import elementwise_plan
 from accelsim.dataflow.machine import Machine, machine_of
-from accelsim.dataflow.problem import problems_of
+from accelsim.dataflow.problem import Problems, problems_of
+from accelsim.dataflow.residency import Edges, Residency, residency
 from accelsim.dataflow.schedule import Schedules, schedules
 from accelsim.dataflow.tiles import ORDERS, Tiles
 from accelsim.errors import AccelsimError
@@ -42,18 +43,18 @@ def best_tiles(
     objective: str = "energy",
     budget: int = BUDGET,
     activity: Mapping[str, Activity] | None = None,
+    edges: Edges | None = None,
 ) -> Tiles:
     """Tiles of each MAC layer that minimise "energy", "latency" or their product "edp", one row per MAC
     layer.
 
     Ties go to the less of energy and latency. Among the candidates of `accelsim.dataflow.candidates`.
     """
-    chosen = [(nest, zeros_of(name, activity)) for name, _, nest in layers if isinstance(nest, LoopNest)]
-    unique = dict.fromkeys(chosen)
     machine = machine_of(spec)
-    names = [next(name for name, _, nest in layers if nest == one) for one, _ in unique]
-    problems = problems_of([nest for nest, _ in unique], [zeros for _, zeros in unique])
-    plan, index = all_candidates(problems, machine, names, budget)
+    chosen = conditions(layers, machine, activity, edges)
+    unique = list(dict.fromkeys(chosen))
+    names = [next(name for name, _, nest in layers if nest == one[0]) for one in unique]
+    plan, index = all_candidates(_columns(unique), machine, names, budget)
     total, latency = energy.total_of(energy.schedule_terms(plan, machine, spec)), plan.latency_cycles
     keys = {"energy": (total, latency), "latency": (latency, total), "edp": (total * latency, total)}
     if objective not in keys:
@@ -63,10 +64,33 @@ def best_tiles(
     return plan.tiles.take(best[[position[one] for one in chosen]])
 
 
-def zeros_of(name: str, activity: Mapping[str, Activity] | None) -> tuple[float, float]:
-    """Fractions of zeros in a layer's inputs and outputs; 0 where nothing is known."""
-    known = (activity or {}).get(name, Activity())
-    return known.input_zeros, known.output_zeros
+Condition = tuple[LoopNest, tuple[float, float], tuple[int, int, int]]
+
+
+def conditions(
+    layers: Layers,
+    machine: Machine,
+    activity: Mapping[str, Activity] | None,
+    edges: Edges | None,
+) -> list[Condition]:
+    """Of each MAC layer: its nest, its zeros, and what of it stays on chip."""
+    stays = residency(layers, edges, machine) if edges else {}
+    rows = []
+    for name, _, nest in layers:
+        if isinstance(nest, LoopNest):
+            known, stay = (activity or {}).get(name, Activity()), stays.get(name, Residency())
+            rows.append(
+                (
+                    nest,
+                    (known.input_zeros, known.output_zeros),
+                    (int(stay.inputs), int(stay.output), stay.reserved_bits),
+                )
+            )
+    return rows
+
+
+def _columns(rows: Sequence[Condition]) -> Problems:
+    return problems_of(*(list(column) for column in zip(*rows, strict=True)))
 
 
 def price(
@@ -76,6 +100,7 @@ def price(
     tiles: Tiles | None = None,
     objective: str = "energy",
     activity: Mapping[str, Activity] | None = None,
+    edges: Edges | None = None,
 ) -> CostReport:
     """Cost of one inference of the batch in the nests.
 
@@ -88,11 +113,11 @@ def price(
     machine = machine_of(spec)
     nests = [nest for _, _, nest in layers if isinstance(nest, LoopNest)]
     costs: dict[int, LayerCost] = {}
+    stays = residency(layers, edges, machine) if edges else {}
     if nests:
-        zeros = [zeros_of(name, activity) for name, _, nest in layers if isinstance(nest, LoopNest)]
         if tiles is None:
-            tiles = best_tiles(layers, spec, objective, activity=activity)
-        plan = schedules(problems_of(nests, zeros), tiles, machine)
+            tiles = best_tiles(layers, spec, objective, activity=activity, edges=edges)
+        plan = schedules(_columns(conditions(layers, machine, activity, edges)), tiles, machine)
         rows = [i for i, (_, _, nest) in enumerate(layers) if isinstance(nest, LoopNest)]
         for row, place in enumerate(rows):
             if not plan.fits[row]:
@@ -103,7 +128,7 @@ def price(
         if nest is None:
             costs[i] = LayerCost(name, kind, 0, {}, 0, 0, 0, {}, {}, 0.0)
         elif isinstance(nest, ElementwiseNest):
-            costs[i] = _elementwise_cost(name, kind, nest, machine, spec)
+            costs[i] = _elementwise_cost(name, kind, nest, machine, spec, stays.get(name))
     used = {
         name: constant
         for name, constant in spec.technology.constants.items()
@@ -173,9 +198,14 @@ def _mac_costs(
 
 
 def _elementwise_cost(
-    name: str, kind: str, nest: ElementwiseNest, machine: Machine, spec: AcceleratorSpec
+    name: str,
+    kind: str,
+    nest: ElementwiseNest,
+    machine: Machine,
+    spec: AcceleratorSpec,
+    stays: Residency | None,
 ) -> LayerCost:
-    plan = elementwise_plan(nest, machine)
+    plan = elementwise_plan(nest, machine, stays)
     terms = [
         *energy.memory_terms(plan.reads, plan.writes, plan.bits, plan.stored, machine, spec),
         *energy.adding_terms("vector", plan.operations, nest.operation_bits, spec, registers=2),
