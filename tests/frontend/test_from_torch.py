@@ -7,14 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from exactness import float64_accumulators
 from small_networks import everything
 from torch import nn
 
 import accelsim as acs
 from accelsim.frontend.api import calibrated
-from accelsim.ops.mac import Conv2d, MacOp
-from accelsim.quant import dequantize
 
 PROFILES = acs.list_profiles()
 
@@ -90,23 +88,6 @@ def test_accumulators_equal_float64_layer_by_layer(network) -> None:
         expected = float64_accumulators(graph, op, run.tensors[op.inputs[0]])
         assert np.array_equal(np.rint(expected), run.accumulators[op.name]), op.name
         assert np.abs(expected - np.rint(expected)).max() < 1e-3, op.name
-
-
-def float64_accumulators(graph: acs.IntegerGraph, op: MacOp, codes: np.ndarray) -> np.ndarray:
-    """The layer in float64 torch on dequantized values, divided by the scale of its products."""
-    params = graph.tensors[op.inputs[0]].params
-    x = torch.as_tensor(dequantize(codes, params))
-    weight = torch.as_tensor(dequantize(op.weight, op.weight_params))
-    scale = params.scale * np.asarray(op.weight_params.scale)
-    if isinstance(op, Conv2d):
-        (top, bottom), (left, right) = op.padding
-        x = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-        y = F.conv2d(x, weight.permute(0, 3, 1, 2), stride=op.stride, dilation=op.dilation, groups=op.groups).permute(
-            0, 2, 3, 1
-        )
-    else:
-        y = F.linear(x, weight)
-    return y.numpy() / scale + (0 if op.bias is None else op.bias)
 
 
 def test_module_is_left_as_it_was(network) -> None:

@@ -53,7 +53,9 @@ def test_pareto_front_is_what_nobody_beats() -> None:
     front = grid.pareto_front(accuracy, energy)
     for i in range(60):
         beaten = any(
-            accuracy[j] >= accuracy[i] and energy[j] <= energy[i] and (accuracy[j], energy[j]) != (accuracy[i], energy[i])
+            accuracy[j] >= accuracy[i]
+            and energy[j] <= energy[i]
+            and (accuracy[j], energy[j]) != (accuracy[i], energy[i])
             for j in range(60)
         )
         assert front[i] == (not beaten)
