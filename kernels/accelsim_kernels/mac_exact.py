@@ -34,7 +34,7 @@ class Product:
         if walk is None:
             engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
         else:
-            engine = simd.walk_engine(isa, walk.kind == "clip16")
+            engine = simd.walk_engine(isa, walk.kind)
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
         self.watched = walk is not None and walk.watched
         epilogue = None

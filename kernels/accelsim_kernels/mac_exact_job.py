@@ -78,10 +78,10 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
     blocks = (rows + tallest - 1) // tallest
     tiles = view(given[Arg.tiles], 64, np.int64)
     extra_at = tile_at + given[Arg.extra_at]
-    extra = view(extra_at, 4, np.int64)
+    extra = view(extra_at, 5, np.int64)
     extra[0], extra[1] = given[Arg.low], given[Arg.high]
     extra[2] = given[Arg.final] + (group * given[Arg.group_vectors] + vector) * lanes * 4
-    extra[3] = tile_at + given[Arg.events_at]
+    extra[3], extra[4] = tile_at + given[Arg.events_at], given[Arg.chunk]
     row = np.int64(0)
     for block in range(blocks):
         height = rows // blocks + (1 if block < rows % blocks else 0)

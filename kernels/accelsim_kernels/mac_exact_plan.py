@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accelsim_kernels._jit import address, kernel
+from accelsim_kernels._jit import Kernel, address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_pack import Layout, Packed, lay_out, panels, taps_adjacent
 from accelsim_kernels.simd import Engine
@@ -38,7 +38,7 @@ class Arg(IntEnum):
     fx, dilation_x, multiplier, fill_row, rows_at, blocks, block_table, chunks, chunk_table = (
         56, 57, 58, 59, 60, 61, 62, 63, 64)
     # accumulators that are clipped or watched at every addition only
-    subtract, low, high, final, events, events_at, extra_at = 65, 66, 67, 68, 69, 70, 71
+    subtract, low, high, final, events, events_at, extra_at, chunk = 65, 66, 67, 68, 69, 70, 71, 72
 
 
 @dataclass
@@ -52,7 +52,10 @@ class Plan:
 
 
 class Walk(NamedTuple):
-    """A single accumulator that is clipped or watched at every addition of `group` products (simd_walk.walk_tile)."""
+    """A single accumulator that is clipped or watched at every addition of `group` products.
+
+    kind: of simd_walk.walk_tile, or "certify" for simd_certify with `chunk` steps at a time.
+    """
 
     kind: str
     group: int
@@ -60,10 +63,13 @@ class Walk(NamedTuple):
     low: int
     high: int
     bias_after: bool
+    chunk: int = 1
 
-    @property
-    def tile(self) -> tuple[str, int, bool]:
-        return self.kind, self.group, self.watched
+    def tile(self, engine: Engine, rows: int, vectors: int) -> Kernel:
+        """The compiled tile of that size."""
+        if self.kind == "certify":
+            return kernel("simd_certify", "certify_tile", engine.name, self.watched, rows, vectors)
+        return kernel("simd_walk", "walk_tile", engine.name, self.kind, self.group, self.watched, rows, vectors)
 
     def layout(self, packed: Packed, engine: Engine, dilation_x: int, zw: np.ndarray) -> Layout:
         """The weights minus zw, with whole groups of steps."""
@@ -94,7 +100,9 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
         ax, aw, subtract, fill = zx - signed, zw - layout.offset, 0, raw_bits(zx, x_dtype)
     else:
         layout = walk.layout(packed, engine, shape.dilation[1], zw)
-        ax, aw, subtract, fill = 0, np.zeros_like(zw), zx, 0
+        certifies = walk.kind == "certify"
+        ax, aw, subtract = 0, np.zeros_like(zw), 0 if certifies else zx
+        fill = raw_bits(zx, x_dtype) if certifies else 0
     copies = _needs_copy(shape, x_dtype, x_strides, engine) or subtract != 0
     padded_x = shape.in_x + sum(shape.padding[1])
     pitch = padded_x * shape.group_channels * engine.item_bytes if copies else x_strides[1]
@@ -115,7 +123,7 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
     strip = height * pitch + 64 if copies else 0
     tile_bytes = 8 * engine.widest * engine.lanes * 4
-    places = np.cumsum([whole_lines(strip), whole_lines(8 * most), whole_lines(4 * most), 2 * tile_bytes + 64])
+    places = np.cumsum([whole_lines(strip), whole_lines(8 * most), whole_lines(4 * most), 2 * tile_bytes + 128])
     a = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, a)
     put(jobs=shape.batch * bands * shape.groups * sets)
@@ -126,7 +134,7 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     put(out_y=shape.out_y, out_x=shape.out_x, out_channels=shape.out_channels, groups=shape.groups,
         group_channels=shape.group_channels, group_outputs=layout.group_outputs, group_vectors=layout.vectors)
     put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=fill, lanes=engine.lanes,
-        subtract=subtract, mask=0 if walk else activation_mask(x_dtype, engine))
+        subtract=subtract, mask=0 if walk and not certifies else activation_mask(x_dtype, engine))
     put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table),
         panel_table=table)
     put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes,
@@ -135,7 +143,7 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     put(tiles=tiles, tallest=tallest, scratch_bytes=places[-1], offsets_at=places[0], sums_at=places[1],
         tile_at=places[2], final=final, events_at=tile_bytes, extra_at=2 * tile_bytes)
     if walk is not None:
-        put(low=walk.low, high=walk.high)
+        put(low=walk.low, high=walk.high, chunk=walk.chunk)
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
     return Plan(a, int(a[Arg.jobs]), int(places[-1]),
@@ -203,7 +211,7 @@ def _tiles(engine: Engine, layout: Layout, outputs: set[int], sums: bool, walk: 
                 if walk is None:
                     tile = kernel("simd_tile", "tile", engine.name, height, vectors)
                 else:
-                    tile = kernel("simd_walk", "walk_tile", engine.name, *walk.tile, height, vectors)
+                    tile = walk.tile(engine, height, vectors)
                 addresses[(vectors - 1) * 8 + height - 1] = tile.address
     return addresses, tallest
 

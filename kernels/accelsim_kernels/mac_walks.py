@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from accelsim_kernels import simd
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_exact_plan import Walk
 
 _SHORT = 1 << 15
 _HALF = 1 << 30
+#: (accumulator bits up to which, steps of four products certified at once): short chunks seldom come near the end
+_CHUNKS = ((18, 16), (20, 32), (32, 64))
 
 
 def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: np.ndarray, bias: np.ndarray,
@@ -41,8 +44,12 @@ def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: n
         kind = "sat32"
     elif level.bits <= 16 and group == 1 and max(x_high * w_high, x_low * w_low) < _SHORT and min(
             x_low * w_high, x_high * w_low) >= -_SHORT:
-        kind = "clip16"
+        kind = "sat16" if level.bits == 16 else "clip16"
+    elif group == 1 and x_low == 0 and x_dtype.itemsize == 1 and max(-w_low, w_high + 1) <= 128 and (
+            simd.current() == "avx512vnni"):
+        kind = "certify"
     else:
         kind = "clip32"
     watched = return_events or level.overflow == "raise"
-    return Walk(kind, group, watched, level.minimum, level.maximum, how.bias_at == "after")
+    chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
+    return Walk(kind, group, watched, level.minimum, level.maximum, how.bias_at == "after", chunk)

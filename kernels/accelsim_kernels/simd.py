@@ -44,9 +44,11 @@ ENGINES = MappingProxyType({
     "pmaddwd256": Engine("pmaddwd256", 8, 2, 2, _YMM_ROWS),
     "portable": Engine("portable", 8, 2, 2, _YMM_ROWS),
     # for accumulators that are clipped or watched at every addition
-    "walk16": Engine("walk16", 32, 2, 2, MappingProxyType({1: 8, 2: 5}), planar=True),
+    "walk16": Engine("walk16", 32, 2, 2, MappingProxyType({1: 6, 2: 4}), planar=True),
     "walk32": Engine("walk32", 16, 2, 2, MappingProxyType({1: 6, 2: 4})),
-    "vpdpwssd512-walk32": Engine("vpdpwssd512-walk32", 16, 2, 2, MappingProxyType({1: 8, 2: 6})),
+    "vpdpwssd512-walk32": Engine("vpdpwssd512-walk32", 16, 2, 2,
+                                 MappingProxyType({1: 8, 2: 4, 3: 4, 4: 4})),
+    "vpdpbusd512-certify": Engine("vpdpbusd512-certify", 16, 4, 1, MappingProxyType({1: 8, 2: 6, 3: 4, 4: 3})),
 })
 _BYTES = {"avx512vnni": "vpdpbusd512"}
 _WALKS = {"avx512vnni": "vpdpwssd512-walk32"}
@@ -78,6 +80,8 @@ def engine(isa: str, narrow: bool) -> Engine:
     return ENGINES[_BYTES[isa] if narrow and isa in _BYTES else _WORDS[isa]]
 
 
-def walk_engine(isa: str, narrow: bool) -> Engine:
-    """The engine that clips or watches every addition; narrow: in 16-bit lanes."""
-    return ENGINES["walk16" if narrow else _WALKS.get(isa, "walk32")]
+def walk_engine(isa: str, kind: str) -> Engine:
+    """The engine that clips or watches every addition, by kind of mac_walks."""
+    if kind in ("clip16", "sat16"):
+        return ENGINES["walk16"]
+    return ENGINES["vpdpbusd512-certify" if kind == "certify" else _WALKS.get(isa, "walk32")]

@@ -54,7 +54,7 @@ def tile(engine_name: str, rows: int, vectors: int) -> str:
 def dot(b: ir.IRBuilder, engine: Engine, sums: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
     """sums + a . w in each lane: `unit` products of the narrow operands that lie in 32 bits."""
     lanes, bits = sums.type.count, sums.type.count * 32
-    if engine.name == "vpdpbusd512":
+    if engine.name.startswith("vpdpbusd512"):
         narrow = ir.VectorType(ir.IntType(8), lanes * 4)
         return intrinsic(b, f"llvm.x86.avx512.vpdpbusd.{bits}", sums, b.bitcast(a, narrow), b.bitcast(w, narrow))
     narrow = ir.VectorType(ir.IntType(16), lanes * 2)

@@ -16,14 +16,15 @@ from accelsim_kernels.simd_tile import ARGUMENTS, dot
 #: address for the events (int32 per output, not zero where one happened)
 EXTRA = ("low", "high", "final", "events")
 _SHORT = ir.IntType(16)
+SHORT_KINDS = ("clip16", "sat16")
 
 
 def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int, vectors: int) -> str:
     """LLVM IR of a tile with the arguments of simd_tile.tile; what is not said here is as there.
 
-    kind: "clip16" and "clip32" clip to [low, high], "sat32" to 32 bits, "watch32" sums exactly, for events alone.
-    group: products summed exactly before each addition, 1 or even; 1 for clip16. watched: also store events.
-    weights: (steps, vectors, 2, lanes) for clip16, else (steps, vectors, lanes, 2).
+    kind: "clip16" and "clip32" clip to [low, high], "sat16" and "sat32" to all of the lane, "watch32" sums exactly, for events alone.
+    group: products summed exactly before each addition, 1 or even; 1 in 16-bit lanes. watched: also store events.
+    weights: (steps, vectors, 2, lanes) in 16-bit lanes, else (steps, vectors, lanes, 2).
     """
     engine = ENGINES[engine_name]
     module, b, given = define(ARGUMENTS)
@@ -35,7 +36,7 @@ def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int,
     start = [how.add(ir.Constant(ints, None), load(b, b.add(given["initial"], WORD(width * j)), ints),
                      ir.Constant(ints, None)) for j in range(vectors)]
     carried = [value for _ in range(rows) for pair in start for value in pair]
-    narrow = kind == "clip16"
+    narrow = kind in SHORT_KINDS
     if narrow:
         carried = [how.to_short(value, index % 2) for index, value in enumerate(carried)]
     pairs = max(1, group // 2)
@@ -126,7 +127,7 @@ class _How:
         """The same in 16-bit lanes: saturation to 16 bits, then to fewer; clipping twice is clipping once."""
         b = self.b
         saturated = intrinsic(b, f"llvm.sadd.sat.v{self.lanes}i16", held, value)
-        kept = self._clip(saturated, self.short_low, self.short_high, 16)
+        kept = saturated if self.kind == "sat16" else self._clip(saturated, self.short_low, self.short_high, 16)
         if self.watched:
             event = b.or_(event, b.or_(b.xor(b.add(held, value), saturated), b.xor(saturated, kept)))
         return kept, event
