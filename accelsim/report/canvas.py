@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _GRID = "#010203", "#040506"  # stand-ins that the page replaces by its own colours
-_WIDTH_IN = 5.6
+_WIDTH_IN = 5.2
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: small, sharp and readable by machines
     "font.size": 8.5,

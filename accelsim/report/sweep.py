@@ -112,7 +112,7 @@ def sweep_html(
 
 
 def _tiles(frame: pandas.DataFrame, float_accuracy: float | None, samples: int) -> list[tuple[str, str, str]]:
-    best = frame.loc[frame["accuracy"].idxmax()]
+    best = frame.sort_values(["accuracy", "energy_pj"], ascending=[False, True], kind="stable").iloc[0]
     tiles = [
         ("points", count(len(frame)), f"{count(int(frame['pareto'].sum()))} on the Pareto front"),
         ("best accuracy", percent(best["accuracy"], 2), f"{_widths(best)}, {energy(best['energy_pj'])}"),
