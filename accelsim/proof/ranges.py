@@ -1,0 +1,310 @@
+"""certify: can any accumulator of a network overflow? Worst case from weights and grids, no data needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accelsim.dataflow.accumulation import accumulation_order
+from accelsim.errors import AccelsimError
+from accelsim.graph import IntegerGraph
+from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.ops.mac import Conv2d, MacOp
+
+
+@dataclass(frozen=True)
+class LevelRange:
+    """One accumulator of the chain: what it must hold, exactly, over every input and every prefix of its sums."""
+
+    bits: int
+    span: int | None
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def safe_bits(self) -> np.ndarray:
+        """Fewest bits of a signed accumulator that holds [low, high], per output channel."""
+        return signed_bits(self.low, self.high)
+
+    @property
+    def safe(self) -> bool:
+        return bool((self.safe_bits <= self.bits).all())
+
+
+@dataclass(frozen=True)
+class LayerRange:
+    """The accumulators of one layer, per output channel.
+
+    levels: innermost first; low, high of the outermost include the bias. observed_low, observed_high: of the
+    final accumulators on data, None without data. a2q_plus_bits: the fewest bits that the A2Q+ condition
+    (2**N - 1) * ||w||_1 <= 2**P - 2 allows for the products alone (Colbert et al., 2024): never more than an
+    unbiased, zero-centred layer needs.
+    """
+
+    name: str
+    levels: tuple[LevelRange, ...]
+    a2q_plus_bits: np.ndarray
+    observed_low: np.ndarray | None = None
+    observed_high: np.ndarray | None = None
+
+    @property
+    def low(self) -> np.ndarray:
+        return self.levels[-1].low
+
+    @property
+    def high(self) -> np.ndarray:
+        return self.levels[-1].high
+
+    @property
+    def safe_bits(self) -> int:
+        """Fewest bits for every channel of the outermost accumulator."""
+        return int(self.levels[-1].safe_bits.max())
+
+    @property
+    def safe(self) -> bool:
+        return all(level.safe for level in self.levels)
+
+
+@dataclass(frozen=True)
+class Certification:
+    """What certify() found: one LayerRange per MAC layer, in order."""
+
+    graph: IntegerGraph
+    spec_name: str
+    layers: tuple[LayerRange, ...]
+
+    @property
+    def safe(self) -> bool:
+        """No input whatsoever can make any accumulator overflow."""
+        return all(layer.safe for layer in self.layers)
+
+    def __bool__(self) -> bool:
+        return self.safe
+
+    def layer(self, name: str) -> LayerRange:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise AccelsimError(f"no MAC layer {name!r}; those certified: {', '.join(x.name for x in self.layers)}")
+
+    def witness(self, name: str, channel: int | None = None, end: str = "high") -> Witness:
+        """An input of the layer that drives an output of the channel (default: the worst) to its bound."""
+        layer = self.layer(name)
+        if end not in ("low", "high"):
+            raise AccelsimError(f"end must be 'low' or 'high', got {end!r}")
+        if channel is None:
+            channel = int(layer.high.argmax() if end == "high" else layer.low.argmin())
+        return _witness(self.graph, self.graph.op(name), channel, end)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "graph": self.graph.name,
+            "spec": self.spec_name,
+            "safe": self.safe,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "safe": layer.safe,
+                    "safe_bits": layer.safe_bits,
+                    "a2q_plus_bits": int(layer.a2q_plus_bits.max()),
+                    "low": int(layer.low.min()),
+                    "high": int(layer.high.max()),
+                    "observed_low": None if layer.observed_low is None else int(layer.observed_low.min()),
+                    "observed_high": None if layer.observed_high is None else int(layer.observed_high.max()),
+                    "levels": [
+                        {"bits": level.bits, "span": level.span, "safe": level.safe,
+                         "safe_bits": int(level.safe_bits.max())}
+                        for level in layer.levels
+                    ],
+                }
+                for layer in self.layers
+            ],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        verdict = "no accumulator can overflow" if self.safe else "some accumulators can overflow"
+        lines = [f"{self.graph.name} on {self.spec_name}: {verdict}"]
+        head = f"{'layer':24} {'lowest':>12} {'highest':>12} {'observed':>26} {'needs':>6} {'A2Q+':>5} {'has':>5}"
+        lines.append(head)
+        for layer in self.layers:
+            seen = "–"
+            if layer.observed_low is not None and layer.observed_high is not None:
+                seen = f"{layer.observed_low.min()} … {layer.observed_high.max()}"
+            has = "+".join(str(level.bits) for level in layer.levels)
+            mark = "" if layer.safe else "  can overflow"
+            lines.append(
+                f"{layer.name:24.24} {layer.low.min():12} {layer.high.max():12} {seen:>26} {layer.safe_bits:6} "
+                f"{int(layer.a2q_plus_bits.max()):5} {has:>5}{mark}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An input (1, …) of a layer, codes, and the output index and final accumulator that it reaches."""
+
+    x: np.ndarray
+    index: tuple[int, ...]
+    accumulator: int
+
+
+def certify(
+    graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16", *, data: Any = None
+) -> Certification:
+    """The worst-case range of every accumulator, over all inputs on the grids, in the order of the spec.
+
+    Zero points, bias, padding, order, levels and where the bias enters are those of graph and spec; each bound
+    is reached (see Certification.witness). data: inputs of the network; then the range of the final accumulators
+    on them is reported beside. Raises AccelsimError as simulate() does.
+    """
+    spec = load_spec(spec)
+    observed = _observed(graph, spec, data) if data is not None else {}
+    layers = []
+    for op in graph.mac_ops:
+        how = accumulation_order(op.loop_nest(graph.tensors, 1), spec)
+        low, high = observed.get(op.name, (None, None))
+        layers.append(_layer_range(graph, op, how, low, high))
+    return Certification(graph, spec.name, tuple(layers))
+
+
+def signed_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Fewest bits b with [low, high] within [-2**(b-1), 2**(b-1) - 1]."""
+    magnitude = np.maximum(np.maximum(high, 0), np.maximum(-low - 1, 0))
+    return np.array([int(m).bit_length() + 1 for m in magnitude.reshape(-1)]).reshape(magnitude.shape)
+
+
+def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_low, seen_high) -> LayerRange:
+    x = graph.tensors[op.inputs[0]].params
+    weight, zero = _weights(op)
+    inside, zx = _reachable_taps(graph, op), op.x_zero_point
+    bias = np.zeros(len(weight), np.int64) if op.bias is None else op.bias.astype(np.int64)
+    if how["zero_point_at"] == "folded":
+        # -zx * sum(w) - zw * sum(x) + K * zx * zw enters with the bias; its sum(x) depends on the input
+        start = bias - zx * weight.sum(axis=1) + weight.shape[1] * zx * zero[:, 0]
+        step, later, origin = weight, -zero * np.ones_like(weight), 0
+    else:
+        start, step, later, origin = bias, weight - zero, np.zeros_like(weight), zx
+    # a tap that every output reads outside the image reads a real zero
+    lowest, highest = (np.where(inside, end, zx) - origin for end in (x.qmin, x.qmax))
+    levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
+    spans = [span for _, _, span in levels[:-1]]
+    group = spans[-1] if spans else int(how["order"].partition(":")[2] or 1)
+    ranges = []
+    for bits, _, span in levels[:-1]:
+        ranges.append(LevelRange(bits, span, *_chunks(step, lowest, highest, span)))
+    after = how["bias_at"] == "after"
+    ranges.append(LevelRange(levels[-1][0], None, *_prefixes(step, later, lowest, highest, group, start, after)))
+    width = (x.qmax - x.qmin) * np.abs((weight - zero)[:, inside]).sum(axis=1)
+    a2q = np.array([int(w + 1).bit_length() for w in width])
+    return LayerRange(op.name, tuple(ranges), a2q, seen_low, seen_high)
+
+
+def _prefixes(step, later, lowest, highest, group, start, after) -> tuple[np.ndarray, np.ndarray]:
+    """Extremes of start + sum(x * step) over each prefix + sum(x * later) over all taps, x on its grid.
+
+    after: the sum runs from 0, and start and later are added at the end.
+    """
+    at = [*range(0, step.shape[1], group), step.shape[1]]
+    low, high = _running(step, 0 * later if after else later, lowest, highest)
+    low, high = low[:, at], high[:, at]
+    if not after:
+        return low.min(axis=1) + start, high.max(axis=1) + start
+    final_low, final_high = (end[:, -1] + start for end in _running(step, later, lowest, highest))
+    return np.minimum(low.min(axis=1), final_low), np.maximum(high.max(axis=1), final_high)
+
+
+def _running(step, later, lowest, highest) -> tuple[np.ndarray, np.ndarray]:
+    """Extremes after 0, 1, … taps: those taken add x * (step + later), those that wait x * later."""
+    ends = []
+    for choose in (np.minimum, np.maximum):
+        taken = choose(lowest * (step + later), highest * (step + later))
+        waiting = choose(lowest * later, highest * later)
+        running = np.zeros((len(step), step.shape[1] + 1), np.int64)
+        np.cumsum(taken - waiting, axis=1, out=running[:, 1:])
+        ends.append(running + waiting.sum(axis=1, keepdims=True))
+    return ends[0], ends[1]
+
+
+def _chunks(step, lowest, highest, span) -> tuple[np.ndarray, np.ndarray]:
+    """Extremes over the prefixes of sums of `span` products each, started at 0."""
+    lows, highs = [], []
+    for first in range(0, step.shape[1], span):
+        part = slice(first, first + span)
+        low, high = _running(step[:, part], 0 * step[:, part], lowest[part], highest[part])
+        lows.append(low.min(axis=1))
+        highs.append(high.max(axis=1))
+    return np.min(lows, axis=0), np.max(highs, axis=0)
+
+
+def _weights(op: MacOp) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (channels, taps) in walking order, and zero points (channels, 1)."""
+    weight = op.weight.reshape(op.weight.shape[0], -1).astype(np.int64)
+    zero = np.broadcast_to(np.asarray(op.weight_params.zero_point, np.int64), len(weight))
+    return weight, zero[:, None]
+
+
+def _reachable_taps(graph: IntegerGraph, op: MacOp) -> np.ndarray:
+    """Taps that lie inside the image at the output position with the most of them; bool per tap, walking order."""
+    if not isinstance(op, Conv2d):
+        return np.ones(op.weight.shape[1], bool)
+    (rows, columns), _ = _best_position(graph, op)
+    inside = np.outer(rows, columns)[:, :, None]
+    return np.broadcast_to(inside, op.weight.shape[1:]).reshape(-1)
+
+
+def _best_position(graph: IntegerGraph, op: Conv2d) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]:
+    """Row and column taps inside the image, and the output position, where most are inside."""
+    height, width, _ = graph.tensors[op.inputs[0]].shape
+    outputs = graph.tensors[op.output].shape
+    masks, places = [], []
+    for axis, size in ((0, height), (1, width)):
+        taps = np.arange(op.weight.shape[1 + axis]) * op.dilation[axis] - op.padding[axis][0]
+        at = np.arange(outputs[axis])[:, None] * op.stride[axis] + taps
+        inside = (at >= 0) & (at < size)
+        place = int(inside.sum(axis=1).argmax())
+        masks.append(inside[place])
+        places.append(place)
+    return (masks[0], masks[1]), (places[0], places[1])
+
+
+def _witness(graph: IntegerGraph, op: MacOp, channel: int, end: str) -> Witness:
+    info = graph.tensors[op.inputs[0]]
+    x = np.full((1, *info.shape), op.x_zero_point, info.params.dtype)
+    weight, zero = _weights(op)
+    real = weight[channel] - zero[channel]
+    up = real > 0 if end == "high" else real < 0
+    codes = np.where(real == 0, op.x_zero_point, np.where(up, info.params.qmax, info.params.qmin))
+    bias = 0 if op.bias is None else int(op.bias[channel])
+    if not isinstance(op, Conv2d):
+        x[:] = codes
+        index = (*[0] * (len(info.shape)), channel)
+    else:
+        _, (oy, ox) = _best_position(graph, op)
+        taps = codes.reshape(op.weight.shape[1:])
+        per_group = op.weight.shape[0] // op.groups
+        first = channel // per_group * op.weight.shape[3]
+        for ky, kx in np.ndindex(*taps.shape[:2]):
+            iy = oy * op.stride[0] + ky * op.dilation[0] - op.padding[0][0]
+            ix = ox * op.stride[1] + kx * op.dilation[1] - op.padding[1][0]
+            if 0 <= iy < info.shape[0] and 0 <= ix < info.shape[1]:
+                x[0, iy, ix, first : first + taps.shape[2]] = taps[ky, kx]
+        index = (0, oy, ox, channel)
+    reached = _reachable_taps(graph, op)
+    total = int(((codes - op.x_zero_point) * real)[reached].sum())
+    return Witness(x, index, bias + total)
+
+
+def _observed(graph: IntegerGraph, spec: AcceleratorSpec, data: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    from accelsim.simulator import simulate
+
+    run = simulate(graph, data, spec, keep="all")
+    result = {}
+    for name, accumulators in run.accumulators.items():
+        flat = accumulators.reshape(-1, accumulators.shape[-1])
+        result[name] = (flat.min(axis=0), flat.max(axis=0))
+    return result
