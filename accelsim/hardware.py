@@ -124,6 +124,9 @@ class ArraySpec(_Model):
     cycles in which elements have their operands (fitted to silicon where known). load_bits_per_cycle: bus
     that loads the weights of a row-stationary pass. zero_gating: a zero input stops the multiplier and what
     hangs on it. clock_gating: idle elements pay no clock.
+
+    area_overhead: area of an element with its share of control and pipeline over that of its arithmetic
+    (fitted to silicon where known).
     """
 
     rows: int = Field(ge=1, le=65536)
@@ -137,6 +140,7 @@ class ArraySpec(_Model):
     overlap_folds: bool = False
     efficiency: float = Field(default=1.0, gt=0, le=1)
     load_bits_per_cycle: int = Field(default=64, ge=1)
+    area_overhead: float = Field(default=1.0, ge=1)
     zero_gating: bool = False
     clock_gating: bool = False
 
@@ -237,6 +241,8 @@ class TechnologySpec(_Model):
 
 class AcceleratorSpec(_Model):
     """A whole accelerator. memories: outermost (DRAM) first; every operand must be held by an on-chip level.
+
+    uncore_area_mm2: control, DMA and interfaces, where known.
     """
 
     name: str
@@ -246,6 +252,7 @@ class AcceleratorSpec(_Model):
     array: ArraySpec
     memories: tuple[MemorySpec, ...]
     vector: VectorSpec = VectorSpec()
+    uncore_area_mm2: float = Field(default=0.0, ge=0)
     sources: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="before")

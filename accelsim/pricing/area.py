@@ -22,7 +22,10 @@ def area_mm2(spec: AcceleratorSpec) -> dict[str, float]:
     in it.
     """
     tech, pes = spec.technology, spec.array.pes
-    parts = {name: um2 * pes * 1e-6 for name, um2 in laws.element_area_um2(spec.array, tech).items()}
+    parts = {
+        name: um2 * spec.array.area_overhead * pes * 1e-6
+        for name, um2 in laws.element_area_um2(spec.array, tech).items()
+    }
     for memory in spec.memories:
         if memory.kind != "dram":
             table = sram(
@@ -36,6 +39,8 @@ def area_mm2(spec: AcceleratorSpec) -> dict[str, float]:
             parts[memory.name] = table.area_mm2 * copies * tech.constant("sram_area").value
     lane = sum(amount * tech.constant(f"{name}_area").value for name, amount in _vector_lane(spec).items())
     parts["vector"] = lane * spec.vector.lanes * 1e-6
+    if spec.uncore_area_mm2:
+        parts["uncore"] = spec.uncore_area_mm2
     return parts
 
 

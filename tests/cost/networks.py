@@ -80,3 +80,55 @@ def mobilenet_v2(size: int = 224, **more):
         ("conv2", "conv2d", conv(at, c, 1280, 1, **more)),
         ("fc", "linear", LoopNest(1, 1000, 1280, **more)),
     ]
+
+
+def resnet50(size: int = 224):
+    """ResNet-50 (He et al., CVPR 2016), additions as layers of their own."""
+    half, at, c = size // 2, size // 4, 64
+    layers = [
+        ("conv1", "conv2d", conv(size, 3, 64, 7, 2)),
+        ("pool", "max_pool", ElementwiseNest("max_pool", ((half * half * 64, 8),), at * at * 64, 8, 9, 8)),
+    ]
+    for stage, (k, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+        for block in range(blocks):
+            stride, out, name = 2 if stage and not block else 1, 4 * k, f"layer{stage + 1}.{block}"
+            layers += [
+                (f"{name}.conv1", "conv2d", conv(at, c, k, 1)),
+                (f"{name}.conv2", "conv2d", conv(at, k, k, 3, stride)),
+                (f"{name}.conv3", "conv2d", conv(at // stride, k, out, 1)),
+            ]
+            if not block:
+                layers.append((f"{name}.down", "conv2d", conv(at, c, out, 1, stride)))
+            at, c = at // stride, out
+            layers.append(
+                (f"{name}.add", "add", ElementwiseNest("add", ((at * at * c, 8),) * 2, at * at * c, 8, 4))
+            )
+    return [*layers, ("fc", "linear", LoopNest(1, 1000, 2048))]
+
+
+def mobilenet_v1(size: int = 224):
+    """MobileNet-v1 (Howard et al., 2017)."""
+    layers, at, c = [("conv1", "conv2d", conv(size, 3, 32, 3, 2))], size // 2, 32
+    for i, (k, stride) in enumerate(
+        (
+            (64, 1),
+            (128, 2),
+            (128, 1),
+            (256, 2),
+            (256, 1),
+            (512, 2),
+            (512, 1),
+            (512, 1),
+            (512, 1),
+            (512, 1),
+            (512, 1),
+            (1024, 2),
+            (1024, 1),
+        )
+    ):
+        layers.append((f"dw{i}", "conv2d", conv(at, c, c, 3, stride, c)))
+        at = (at - 1) // stride + 1
+        layers.append((f"pw{i}", "conv2d", conv(at, c, k, 1)))
+        c = k
+    pool = ElementwiseNest("avg_pool", ((at * at * c, 8),), c, 8, at * at + 1)
+    return [*layers, ("pool", "avg_pool", pool), ("fc", "linear", LoopNest(1, 1000, c))]

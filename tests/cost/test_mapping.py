@@ -70,7 +70,7 @@ def test_users_tilings_are_priced_as_given():
     assert (tiling["ty"], tiling["tn"], tiling["tc"], tiling["order"]) == (4, 16, 16, "nmk")
     assert report.total_energy_pj >= search(layers, "edge-16x16").total_energy_pj
     for wrong in ({"conv": {"ty": 17}}, {"conv": {"tz": 1}}, {"conv": {"order": "abc"}}, {"cnv": {}}):
-        with pytest.raises(AccelsimError, match="conv|cnv"):
+        with pytest.raises(AccelsimError, match=r"conv|cnv"):
             price_tiled(layers, "edge-16x16", wrong)
     with pytest.raises(AccelsimError, match="layer 'conv': its tiles need"):
         price_tiled([("conv", "conv2d", conv(64, 64, 64, 3))], TINY, {})
