@@ -15,6 +15,7 @@ from accelsim.frontend.config import QuantConfig, as_config
 from accelsim.frontend.float_graph import FloatGraph
 from accelsim.frontend.fold import fold_batch_norm, fuse_activations
 from accelsim.frontend.lower import Lowering
+from accelsim.frontend.observe import Observation, batches_of, observe
 from accelsim.graph import IntegerGraph
 from accelsim.profiles import load_profile
 from accelsim.store import digest
@@ -43,15 +44,15 @@ class Calibrated:
     """A captured network and what it did on the calibration data; may be quantized many times."""
 
     name: str
-    seen: calibrate.Observation
+    seen: Observation
 
 
 def calibrated(model: torch.nn.Module | Any, calibration: Any) -> Calibrated:
     """Capture, fold and observe: the part of `from_torch` that does not depend on the configuration."""
-    batches = calibrate.batches_of(calibration)
+    batches = batches_of(calibration)
     graph = float_graph(model, batches)
     name = type(model).__name__ if isinstance(model, torch.nn.Module) else "network"
-    return Calibrated(name, calibrate.observe(graph, batches))
+    return Calibrated(name, observe(graph, batches))
 
 
 def quantized(network: Calibrated, config: QuantConfig) -> IntegerGraph:

@@ -9,7 +9,7 @@ import accelsim_kernels as kernels
 import numpy as np
 from accelsim_kernels.names import SCHEMES
 
-from accelsim.frontend.calibrate import Observation
+from accelsim.frontend.observe import Observation
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op
 from accelsim.ops.mac import MacOp

@@ -1,51 +1,20 @@
-"""Which tensors get a quantizer, what range each one saw, and the grids that follow (paper, section 3.1)."""
+"""The grids that follow from what was observed: activations, weights, biases (paper, section 3.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
 import numpy as np
-import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
+from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.mac import Conv2d, Linear
-from accelsim.frontend.operators.shape import Concat
-from accelsim.frontend.ranges import BINS, Histogram, weight_limits
+from accelsim.frontend.ranges import weight_limits
 from accelsim.profiles import load_profile
 from accelsim.quant import QTensor, QuantParams, choose_params, quantize
 
 _BIAS_LIMIT = float(2**30)  # biases stay well inside int32
-
-
-def grid_owners(graph: FloatGraph) -> dict[str, str]:
-    """Tensor → the tensor whose quantizer it shares.
-
-    Pools, reshapes and pads hand their input's grid on; the parts of a concatenation and its result share one
-    (TFLite requires it, and it costs no requantization).
-    """
-    owner = {name: name for name in graph.shapes()}
-
-    def root(name: str) -> str:
-        while owner[name] != name:
-            name = owner[name]
-        return name
-
-    for node in graph.nodes:
-        if _shares_grid(node):
-            first = root(node.inputs[0].name)
-            for name in [*(ref.name for ref in node.inputs[1:]), node.name]:
-                owner[root(name)] = first
-    return {name: root(name) for name in owner}
-
-
-def _shares_grid(node: FloatNode) -> bool:
-    return node.operator.tied or node.operator is Concat
 
 
 def raw_outputs(graph: FloatGraph, config: QuantConfig) -> set[str]:
@@ -61,76 +30,6 @@ def raw_outputs(graph: FloatGraph, config: QuantConfig) -> set[str]:
         and not users[node.name]
         and node.clamp == (None, None)
     }
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What the float network's tensors looked like on the calibration data; independent of any bit width.
-
-    owners: tensor → the tensor whose quantizer it shares. limits: owner → (smallest, largest) value.
-    """
-
-    graph: FloatGraph
-    batches: Sequence[tuple[torch.Tensor, ...]]
-    owners: Mapping[str, str]
-    limits: Mapping[str, tuple[float, float]]
-
-    @cached_property
-    def histograms(self) -> dict[str, Histogram]:
-        """Owner → histogram of the values of its group (a second pass over the data, made on first use)."""
-        found = {owner: Histogram.over(low, high) for owner, (low, high) in self.limits.items() if low < high}
-        moved = {node.name for node in self.graph.nodes if _shares_grid(node)}  # counted where they were made
-
-        def count(name: str, x: torch.Tensor) -> None:
-            histogram = found.get(self.owners[name])
-            if name not in moved and histogram is not None:
-                counts = torch.histc(x, BINS, histogram.lower, histogram.upper)  # ten times np.histogram's speed
-                histogram.add(counts.numpy())
-
-        for batch in self.batches:
-            self.graph.run(batch, count)
-        return found
-
-    @cached_property
-    def channel_means(self) -> dict[str, np.ndarray]:
-        """MAC layer → mean of each output channel before its activation (float64)."""
-        sums: dict[str, torch.Tensor] = {}
-        counts: dict[str, int] = {}
-        for batch in self.batches:
-            alive: dict[str, torch.Tensor] = {}
-
-            def keep(name: str, x: torch.Tensor, alive: dict[str, torch.Tensor] = alive) -> None:
-                alive[name] = x
-
-            self.graph.run(batch, keep)
-            for node in self.graph.nodes:
-                if node.operator not in (Conv2d, Linear):
-                    continue
-                y = alive[node.name]
-                if node.clamp != (None, None):
-                    y = node.operator.execute(node, *(alive[ref.name] for ref in node.inputs))
-                channels = y.movedim(1, -1) if node.operator is Conv2d else y
-                rows = channels.reshape(-1, channels.shape[-1]).double()
-                sums[node.name] = sums.get(node.name, 0) + rows.sum(dim=0)
-                counts[node.name] = counts.get(node.name, 0) + len(rows)
-        return {name: (total / counts[name]).numpy() for name, total in sums.items()}
-
-
-def observe(graph: FloatGraph, batches: Sequence[tuple[torch.Tensor, ...]]) -> Observation:
-    """Run the float network over the calibration data. AccelsimError names a tensor with NaN or infinity."""
-    owners = grid_owners(graph)
-    limits = dict.fromkeys(owners.values(), (np.inf, -np.inf))
-    names = _described(graph)
-
-    def see(name: str, x: torch.Tensor) -> None:
-        if not bool(torch.isfinite(x).all()):
-            raise AccelsimError(f"{names[name]} has NaN or infinite values on the calibration data")
-        low, high = limits[owners[name]]
-        limits[owners[name]] = (min(low, float(x.min())), max(high, float(x.max())))
-
-    for batch in batches:
-        graph.run(batch, see)
-    return Observation(graph, batches, owners, limits)
 
 
 def activation_params(seen: Observation, config: QuantConfig) -> dict[str, QuantParams]:
@@ -158,7 +57,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
         lower, upper = seen.limits[owner]
         if lower == upper:
             raise AccelsimError(
-                f"{_described(graph)[owner]} is the constant {lower:g} on all calibration data: no range can be "
+                f"{described(graph)[owner]} is the constant {lower:g} on all calibration data: no range can be "
                 "chosen for it. Calibrate with real data, or remove the dead layer"
             )
         if choice.ranges == "percentile":
@@ -183,12 +82,6 @@ def _residual_operands(graph: FloatGraph) -> set[str]:
         and all(user.operator is Add for user in users[node.name])
         and node.name not in graph.outputs
     }
-
-
-def _described(graph: FloatGraph) -> dict[str, str]:
-    """Tensor → words for a message."""
-    names = {ref.name: f"the input {ref.name!r}" for ref in graph.inputs}
-    return names | {node.name: f"the output of layer {node.layer!r}" for node in graph.nodes}
 
 
 def quantize_weights(graph: FloatGraph, activations: dict[str, QuantParams], config: QuantConfig) -> dict[str, QTensor]:
@@ -244,31 +137,3 @@ def quantize_bias(node: FloatNode, input_scale: float, weight: QTensor) -> np.nd
     if wide and np.abs(codes).max() >= 2**62:
         raise AccelsimError(f"layer {node.layer!r}: the bias does not fit 63 bits at the scale of its products")
     return codes.astype(np.int64 if wide else np.int32)
-
-
-def batches_of(data: Any, size: int = 64) -> list[tuple[torch.Tensor, ...]]:
-    """Calibration data as float32 batches, one tensor per network input in each.
-
-    data: an array or tensor (N, …); a tuple of them, one per network input; or an iterable of batches such as a
-    DataLoader, of which the first element of each batch is taken (labels are not needed).
-    """
-    if isinstance(data, (np.ndarray, torch.Tensor)):
-        data = (data,)
-    if isinstance(data, tuple):
-        tensors = [torch.as_tensor(x).float() for x in data]
-        lengths = {x.shape[0] if x.ndim else 0 for x in tensors}
-        if len(lengths) > 1:
-            raise AccelsimError(f"the calibration inputs have different numbers of samples: {sorted(lengths)}")
-        batches = list(zip(*(x.split(size) for x in tensors), strict=True)) if lengths != {0} else []
-    else:
-        firsts = [item[0] if isinstance(item, (tuple, list)) else item for item in data]
-        batches = [(torch.as_tensor(first).float(),) for first in firsts]
-    if not batches:
-        raise AccelsimError("the calibration data is empty: give at least one sample")
-    for index, batch in enumerate(batches):
-        for x in batch:
-            if 0 in x.shape or x.ndim == 0:
-                raise AccelsimError(f"calibration batch {index} of shape {tuple(x.shape)} has no elements")
-            if not torch.isfinite(x).all():
-                raise AccelsimError(f"calibration batch {index} holds NaN or infinite values")
-    return batches

@@ -39,11 +39,10 @@ class FloatNode:
     layer: str = ""
     where: str = ""
 
-    def run(self, *tensors: torch.Tensor) -> torch.Tensor:
+    def run(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The output, and what it was before the fused clamp."""
         y = self.operator.execute(self, *tensors)
-        if self.clamp != (None, None):
-            y = torch.clamp(y, *self.clamp)
-        return y
+        return (y if self.clamp == (None, None) else torch.clamp(y, *self.clamp)), y
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,20 @@ class FloatGraph:
 
     @torch.no_grad()
     def run(
-        self, inputs: Sequence[torch.Tensor], observe: Callable[[str, torch.Tensor], None] | None = None
+        self,
+        inputs: Sequence[torch.Tensor],
+        observe: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """Float outputs; `observe(name, tensor)` sees every tensor, inputs included."""
+        """Float outputs; `observe(name, tensor, tensor before the clamp)` sees every tensor, inputs included."""
         last_use = {ref.name: node.name for node in self.nodes for ref in node.inputs}
         alive = {ref.name: x for ref, x in zip(self.inputs, inputs, strict=True)}
         if observe:
             for name, x in alive.items():
-                observe(name, x)
+                observe(name, x, x)
         for node in self.nodes:
-            y = node.run(*(alive[ref.name] for ref in node.inputs))
+            y, before_clamp = node.run(*(alive[ref.name] for ref in node.inputs))
             if observe:
-                observe(node.name, y)
+                observe(node.name, y, before_clamp)
             alive[node.name] = y
             for ref in node.inputs:
                 if last_use[ref.name] == node.name and ref.name not in self.outputs:
