@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
@@ -44,14 +46,67 @@ def call(context, address, arguments):  # noqa: ANN001, ANN202
     return types.void(types.int64, types.UniTuple(types.int64, len(arguments))), generate
 
 
+_WORD = ir.IntType(64)
+
+
+def _word_at(builder, address):  # noqa: ANN001, ANN202
+    return builder.inttoptr(address, _WORD.as_pointer())
+
+
 @intrinsic
-def next_index(context, address):  # noqa: ANN001, ANN202
-    """Take the next number of the int64 counter at `address`; each caller in any thread gets another."""
+def add_to(context, address, value):  # noqa: ANN001, ANN202
+    """Add to the int64 at `address` as one step for all threads; returns what it was."""
     def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
-        counter = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", counter, ir.Constant(ir.IntType(64), 1), "monotonic")
+        return builder.atomic_rmw("add", _word_at(builder, arguments[0]), arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@njit
+def next_index(address):
+    """Take the next number of the int64 counter at `address`; each caller in any thread gets another."""
+    return add_to(address, np.int64(1))
+
+
+@intrinsic
+def observe(context, address):  # noqa: ANN001, ANN202
+    """The int64 at `address` as other threads last published it."""
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        return builder.load_atomic(_word_at(builder, arguments[0]), "seq_cst", 8, typ=_WORD)
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def publish(context, address, value):  # noqa: ANN001, ANN202
+    """Store an int64 for other threads, after everything that was stored before."""
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        builder.store_atomic(arguments[1], _word_at(builder, arguments[0]), "seq_cst", 8)
+        return ctx.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def exchange_if(context, address, expected, value):  # noqa: ANN001, ANN202
+    """Store `value` at `address` if it holds `expected`; 1 if it did."""
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        pair = builder.cmpxchg(_word_at(builder, arguments[0]), arguments[1], arguments[2], "seq_cst", "seq_cst")
+        return builder.zext(builder.extract_value(pair, 1), _WORD)
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def pause(context):  # noqa: ANN001, ANN202
+    """Tell the core that this is a waiting loop."""
+    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return ctx.get_dummy_value()
+
+    return types.void(), generate
 
 
 @intrinsic

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from accelsim_kernels._jit import Kernel, address
+from accelsim_kernels._jit import Kernel, address, kernel
 
-_MOST = 64
+#: the bits of one int64 name the helpers to wake
+_MOST = 60
 
 
 _chosen = 0
@@ -41,25 +44,80 @@ def _default() -> int:
     return min(cores, _MOST)
 
 
-def run(kernel: Kernel, job: Callable[[int], tuple[np.ndarray, object]], work: int) -> None:
-    """Run `kernel` on job(workers) -> (arguments, what to keep alive), on several cores if there is much work."""
+def run(code: Kernel, job: Callable[[int], tuple[np.ndarray, object]], work: int) -> None:
+    """Run `code` on job(workers) -> (arguments, what to keep alive), on several cores if there is much work."""
     workers = count() if work > 1 << 17 else 1
     arguments, held = job(workers)
-    run_workers(kernel, address(arguments), workers)
+    run_workers(code, address(arguments), workers)
     del held
 
 
-def run_workers(kernel: Kernel, arguments: int, workers: int) -> None:
-    """Run the kernel on the arguments at that address for every worker at once; return when all are done."""
+def run_workers(code: Kernel, arguments: int, workers: int) -> None:
+    """Run `code` on the arguments at that address for every worker at once; return when all are done.
+
+    Safe from several Python threads: helpers that another call holds are not waited for, their shares run here.
+    """
     if workers == 1:
-        kernel.call(arguments, 0, 1)
+        code.call(arguments, 0, 1)
         return
-    others = [_pool().submit(kernel.call, arguments, i, workers) for i in range(1, workers)]
-    kernel.call(arguments, 0, workers)
-    for other in others:
-        other.result()
+    team = _team()
+    team.grow(workers - 1)
+    given = np.array([team.slots_at, team.size, code.address, arguments, workers, 0, 1, 0], np.int64)
+    at = address(given)
+    team.share_out.call(at, 0, 0)
+    asleep = int(given[7])
+    if asleep:
+        team.wake(asleep)
+        team.share_out.call(at, 1, 0)
+    while given[5] > 0:
+        time.sleep(0)
+        team.share_out.call(at, 2, 0)
+
+
+class _Team:
+    """Helper threads, started when first needed and never stopped; one slot each (see _threads_native)."""
+
+    def __init__(self) -> None:
+        self._room = np.zeros(8 * (_MOST + 1), np.int64)
+        self.slots_at = (address(self._room) + 63) // 64 * 64
+        self.share_out, self._serve = kernel("_threads_native", "share_out"), kernel("_threads_native", "serve")
+        self._bells: list[queue.SimpleQueue] = []
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        return len(self._bells)
+
+    def grow(self, helpers: int) -> None:
+        """Have at least that many helpers."""
+        if self.size >= helpers:
+            return
+        serve = self._serve.call
+        with self._lock:
+            while self.size < helpers:
+                bell: queue.SimpleQueue = queue.SimpleQueue()
+                slot_at = self.slots_at + 64 * self.size
+                threading.Thread(target=_help, args=(bell, serve, slot_at), name=f"accelsim-kernel-{self.size}",
+                                 daemon=True).start()
+                self._bells.append(bell)
+
+    def wake(self, slots: int) -> None:
+        """Ring for the helpers whose bits are set."""
+        for number in range(slots.bit_length()):
+            if slots >> number & 1:
+                self._bells[number].put(None)
+
+
+def _help(bell: queue.SimpleQueue, serve: Callable[[int, int, int], None], slot_at: int) -> None:
+    while True:
+        bell.get()
+        serve(slot_at, 0, 0)
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MOST, "accelsim-kernel")
+def _team() -> _Team:
+    return _Team()
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's helpers
+    os.register_at_fork(after_in_child=_team.cache_clear)

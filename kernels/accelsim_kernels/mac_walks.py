@@ -36,6 +36,7 @@ def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: n
     run = shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels
     if group > 1 and (group % 2 or group > 16 or (run % 2 and run != shape.depth)):
         return None
+    chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
     if level.overflow != "saturate":
         if not sums_fit or level.bits == 32:
             return None
@@ -46,10 +47,15 @@ def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: n
             x_low * w_high, x_high * w_low) >= -_SHORT:
         kind = "sat16" if level.bits == 16 else "clip16"
     elif group == 1 and x_low == 0 and x_dtype.itemsize == 1 and max(-w_low, w_high + 1) <= 128 and (
-            simd.current() == "avx512vnni"):
+            simd.current() == "avx512vnni") and _may_certify(w, level.maximum, chunk):
         kind = "certify"
     else:
         kind = "clip32"
     watched = return_events or level.overflow == "raise"
-    chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
     return Walk(kind, group, watched, level.minimum, level.maximum, how.bias_at == "after", chunk)
+
+
+def _may_certify(w: np.ndarray, most: int, chunk: int) -> bool:
+    """Whether a chunk's positive products, at a quarter of the activations' range, are likely to leave room."""
+    mean = float(np.abs(w.astype(np.int16)).mean()) if w.size else 0.0
+    return mean / 2 * 4 * chunk * 255 / 4 <= most
