@@ -35,6 +35,15 @@ _PUBLIC = {
     "cost": "accelsim.evaluation",
     "evaluate": "accelsim.evaluation",
     "sweep": "accelsim.search.grid",
+    "decompose_multiplier": "accelsim.multiplier",
+    "smallest_multiplier": "accelsim.multiplier",
+    "prove": "accelsim.proof.equivalence",
+    "recheck": "accelsim.proof.certificates",
+    "CRequantizer": "accelsim.proof.user_code",
+    "VerilogRequantizer": "accelsim.proof.user_code",
+    "certify": "accelsim.proof.ranges",
+    "explain": "accelsim.proof.explanation",
+    "diff": "accelsim.proof.difference",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
@@ -46,7 +55,14 @@ if TYPE_CHECKING:
     from accelsim.frontend.config import QuantConfig
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
+    from accelsim.multiplier import decompose_multiplier, smallest_multiplier
     from accelsim.profiles import list_profiles, load_profile
+    from accelsim.proof.certificates import recheck
+    from accelsim.proof.difference import diff
+    from accelsim.proof.equivalence import prove
+    from accelsim.proof.explanation import explain
+    from accelsim.proof.ranges import certify
+    from accelsim.proof.user_code import CRequantizer, VerilogRequantizer
     from accelsim.quant import QTensor, QuantParams, choose_params, dequantize, quantize
     from accelsim.report import Report
     from accelsim.requant import Requantizer

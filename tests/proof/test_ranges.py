@@ -92,8 +92,10 @@ def convolution(padding=((1, 1), (1, 1)), size=(5, 6), stride=(1, 1)) -> Integer
     rng = np.random.default_rng(1)
     weight = rng.integers(-128, 128, (4, 3, 3, 2)).astype(np.int8)
     grid = QuantParams(0.1, -7, bits=8)
-    op = Conv2d("conv", ("x",), "y", weight, QuantParams(np.full(4, 0.1), np.zeros(4, np.int64), axis=0), -7,
-                rng.integers(-1000, 1000, 4).astype(np.int32), None, stride=stride, padding=padding, groups=2)  # fmt: skip
+    weights = QuantParams(np.full(4, 0.1), np.zeros(4, np.int64), axis=0)
+    bias = rng.integers(-1000, 1000, 4).astype(np.int32)
+    how = {"stride": stride, "padding": padding, "groups": 2}
+    op = Conv2d("conv", ("x",), "y", weight, weights, -7, bias, None, **how)
     shape = op.output_shape([(*size, 4)])
     tensors = {"x": TensorInfo((*size, 4), grid), "y": TensorInfo(shape, AccumulatorParams(1.0))}
     return IntegerGraph((op,), ("x",), ("y",), tensors, profile="tflm")

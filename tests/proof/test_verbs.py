@@ -1,0 +1,91 @@
+"""The verbs prove, certify, explain, diff: what they print, write, and their exit status."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from test_explanations import network
+
+from accelsim.cli import main
+
+
+@pytest.fixture
+def cli(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_info.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A saved graph, the same under another scheme, and inputs."""
+    network().save(tmp_path / "a.safetensors")
+    network("tosa-single").save(tmp_path / "b.safetensors")
+    x = np.random.default_rng(1).integers(-128, 128, (60, 4, 5, 2))
+    np.savez(tmp_path / "data.npz", inputs=x)
+    return tmp_path
+
+
+def test_prove_writes_a_certificate_that_is_confirmed(cli, tmp_path):
+    path = tmp_path / "proof.json"
+    status, out, _ = cli("prove", "tflite-double", "tosa-double", "--shift", -7, "--certificate", path)
+    assert status == 0
+    assert "are equal" in out
+    status, out, _ = cli("prove", "--recheck", path)
+    assert (status, "confirmed" in out) == (0, True)
+    content = json.loads(path.read_text())
+    content["result"]["equal"] = False
+    path.write_text(json.dumps(content))
+    status, out, _ = cli("prove", "--recheck", path)
+    assert (status, "not confirmed" in out) == (1, True)
+
+
+def test_prove_shows_counterexamples_and_exits_with_1(cli):
+    arguments = ("tflite-double", "tosa-single", "--multiplier", 1518500250, "--shift", -7, "--method", "thresholds")
+    status, out, _ = cli("prove", *arguments)
+    assert status == 1
+    assert "acc -90: -1 against 0" in out
+    status, out, _ = cli("prove", *arguments, "--json")
+    assert (status, json.loads(out)["visible"]) == (1, 166)
+
+
+def test_certify(cli, files):
+    status, out, _ = cli("certify", files / "a.safetensors", "--data", files / "data.npz")
+    assert (status, "no accumulator can overflow" in out) == (0, True)
+    status, out, _ = cli("certify", files / "a.safetensors", "--json")
+    assert json.loads(out)["safe"]
+
+
+def test_explain(cli, files):
+    status, out, _ = cli("explain", files / "a.safetensors", "conv", "0,1,2", "--data", files / "data.npz")
+    assert status == 0
+    assert "partial sum" in out
+    assert "high half" in out
+    status, _, err = cli("explain", files / "a.safetensors", "conv", "0,x", "--data", files / "data.npz")
+    assert (status, "give whole numbers" in err) == (2, True)
+
+
+def test_diff(cli, files):
+    data = ("--data", files / "data.npz")
+    status, out, _ = cli("diff", files / "a.safetensors", files / "a.safetensors", *data)
+    assert (status, "equal" in out) == (0, True)
+    status, out, _ = cli("diff", files / "a.safetensors", files / "b.safetensors", *data)
+    assert status == 1
+    assert "rounds once, ties up" in out
+
+
+def test_wrong_use(cli, files):
+    for words, arguments in (
+        ("name two schemes", ("prove",)),
+        ("unknown requantization scheme 'x'", ("prove", "x", "tosa-single", "--scale", "0.1")),
+        ("--data is needed", ("diff", files / "a.safetensors", files / "b.safetensors")),
+        ("no such graph file", ("certify", files / "none.safetensors")),
+    ):
+        status, _, err = cli(*arguments)
+        assert (status, words in err) == (2, True), err
