@@ -12,7 +12,7 @@ from accelsim.dataflow.tiles import ORDERS, Tiles, whole
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec
 from accelsim.pricing import CostReport, price
-from accelsim.pricing.price import best_tiles, sized_spec
+from accelsim.pricing.choose import best_tiles, sized_spec
 from accelsim.shapes import LoopNest, Nest
 
 Layers = Sequence[tuple[str, str, Nest]]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accelsim.dataflow.machine import Machine
+from accelsim.dataflow.machine import Level, Machine
 from accelsim.dataflow.problem import Ints
 from accelsim.dataflow.schedule import Schedules
-from accelsim.hardware import AcceleratorSpec, ArraySpec, MemorySpec
 from accelsim.pricing import laws
-from accelsim.pricing.area import area_mm2, leakage_mw
-from accelsim.pricing.sram import sram
+from accelsim.pricing.rates import Rates
+
+Counts = dict[str, dict[str, Ints]]
+#: fraction of bits that change between consecutive values of random data: what the constants assume
+AVERAGE_TOGGLES = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,192 +27,150 @@ class Term:
     energy_pj: np.ndarray
 
 
-def dram_constant(memory: MemorySpec) -> str:
-    return f"dram_{memory.device or 'lpddr4'}"
-
-
-def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, float]:
-    """(read, write) energy of one word of a memory."""
-    technology = spec.technology
-    if memory.kind == "dram":
-        per_word = technology.constant(dram_constant(memory)).value * memory.word_bits
-        return per_word, per_word
-    table = sram(
-        memory.size_bytes,
-        memory.word_bits,
-        memory.banks,
-        technology.sram_node,
-        memory.device or technology.sram_cell,
-    )
-    scale = technology.constant("sram_energy").value
-    return table.read_pj * scale, table.write_pj * scale
-
-
-def adding_terms(
-    component: str, additions: Ints, bits: Ints, spec: AcceleratorSpec, registers: int = 1
-) -> list[Term]:
+def adding_terms(component: str, additions: Ints, bits: Ints, rates: Rates, registers: int = 1) -> list[Term]:
     """Additions of so many bits, each through `registers` registers as wide."""
-    tech = spec.technology
+    work = additions * bits
     return [
-        Term(component, "adder_energy", additions * bits * tech.constant("adder_energy").value),
-        Term(
-            component,
-            "register_energy",
-            additions * bits * registers * tech.constant("register_energy").value,
-        ),
+        Term(component, "adder_energy", work * rates.value("adder_energy")),
+        Term(component, "register_energy", work * registers * rates.value("register_energy")),
     ]
 
 
-def mac_terms(
-    macs: Ints,
-    weight_bits: Ints,
-    activation_bits: Ints,
-    outer_additions: Ints,
-    lanes: Ints,
-    spec: AcceleratorSpec,
-    input_zeros: Ints | float = 0.0,
-) -> list[Term]:
+def gated(amount: Ints, input_zeros: Ints | float, rates: Rates) -> Ints:
+    """What is left of work that a zero input stops, where the elements gate it."""
+    return amount * (1 - input_zeros) if rates.array.zero_gating else amount
+
+
+def mac_terms(plan: Schedules, lanes: Ints, rates: Rates) -> list[Term]:
     """What the processing elements spend, and the additions of partial sums at their edge."""
-    tech, array = spec.technology, spec.array
-    macs = gated(macs, input_zeros, array)
-    part = laws.element(array, tech, weight_bits, activation_bits, "multiplier_energy_exponent", lanes)
+    p = plan.problems
+    macs = gated(p.macs, p.input_zeros, rates)
+    part = laws.element(
+        rates.array, rates.technology, p.weight_bits, p.activation_bits, "multiplier_energy_exponent", lanes
+    )
+    amounts = (
+        ("mac", "multiplier_energy", part.multiplier),
+        ("mac", "adder_energy", part.adder_bits),
+        ("mac", "register_energy", part.register_bits),
+        ("mac", "fused_brick_energy", part.bricks),
+        ("accumulator", "adder_energy", part.accumulator_adder_bits),
+        ("accumulator", "register_energy", part.accumulator_register_bits),
+    )
     terms = [
-        Term(component, constant, macs * amount * tech.constant(constant).value)
-        for component, constant, amount in (
-            ("mac", "multiplier_energy", part.multiplier),
-            ("mac", "adder_energy", part.adder_bits),
-            ("mac", "register_energy", part.register_bits),
-            ("mac", "fused_brick_energy", part.bricks),
-            ("accumulator", "adder_energy", part.accumulator_adder_bits),
-            ("accumulator", "register_energy", part.accumulator_register_bits),
-        )
+        Term(name, constant, macs * amount * rates.value(constant)) for name, constant, amount in amounts
     ]
-    return terms + adding_terms("accumulator", outer_additions, array.accumulators.bits, spec)
+    return terms + adding_terms(
+        "accumulator", plan.counts.outer_additions, rates.array.accumulators.bits, rates
+    )
 
 
 def memory_terms(
-    reads: dict[str, dict[str, Ints]],
-    writes: dict[str, dict[str, Ints]],
+    levels: Iterable[Level],
+    reads: Counts,
+    writes: Counts,
     bits: dict[str, Ints],
-    stored: dict[str, dict[str, Ints]],
-    machine: Machine,
-    spec: AcceleratorSpec,
+    stored: Counts,
+    rates: Rates,
 ) -> list[Term]:
-    """Accesses of every memory, in words; the wires between buffers and array."""
-    terms = []
-    wired_bits = 0.0
-    for level, memory in zip(machine.levels, spec.memories, strict=True):
+    """Accesses of DRAM and buffers, in words as they are packed; the wires between buffers and array."""
+    terms, wired_bits = [], 0.0
+    for level in levels:
         if level.kind == "registers":
             continue
-        read_pj, write_pj = access_energy_pj(memory, spec)
-        energy = sum(
-            (
-                side[level.name][operand] * stored[level.name][operand] / level.word_bits * pj
-                for side, pj in ((reads, read_pj), (writes, write_pj))
-                for operand in side[level.name]
-            ),
-            0.0,
-        )
-        constant = dram_constant(memory) if memory.kind == "dram" else "sram_energy"
-        terms.append(Term(memory.name, constant, energy))
-        if memory.kind == "sram":
-            wired_bits = wired_bits + sum(
-                (
-                    side[level.name][operand] * bits[operand]
-                    for side in (reads, writes)
-                    for operand in side[level.name]
-                ),
-                0.0,
-            )
-    wire = spec.technology.constant("wire_energy").value * wire_length_mm(spec)
-    return [*terms, Term("wires", "wire_energy", wired_bits * wire)]
+        energy = 0.0
+        for side, pj in zip((reads, writes), rates.access_pj[level.name], strict=True):
+            for operand, elements in side[level.name].items():
+                energy = energy + elements * stored[level.name][operand] / level.word_bits * pj
+                if level.kind == "sram":
+                    wired_bits = wired_bits + elements * bits[operand]
+        terms.append(Term(level.name, rates.constant_of[level.name], energy))
+    return [*terms, Term("wires", "wire_energy", wired_bits * rates.wire_pj_per_bit)]
 
 
-def wire_length_mm(spec: AcceleratorSpec) -> float:
-    """Mean way between a buffer and the array: half the side of the chip's area."""
-    return 0.5 * sum(area_mm2(spec).values()) ** 0.5
-
-
-def vector_terms(work: dict[str, Ints], spec: AcceleratorSpec) -> list[Term]:
-    """Requantization (a wide multiplication, a rounding addition, a shift and a clamp) and row sums."""
-    lane = spec.vector.lane_bits
-    multiply = spec.technology.constant("requantize_multiply_energy").value * (lane / 32) ** 2
-    return [
-        Term("requantize", "requantize_multiply_energy", work["requantize"] * multiply),
-        *adding_terms("requantize", work["requantize"], 2 * lane, spec, registers=2),
-        *adding_terms("row_sums", work["row_sums"], spec.array.accumulators.bits, spec, registers=2),
-    ]
-
-
-def gated(amount: Ints, input_zeros: Ints | float, array: ArraySpec) -> Ints:
-    """What is left of work that a zero input stops, where the elements gate it."""
-    return amount * (1 - input_zeros) if array.zero_gating else amount
-
-
-def register_file_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> list[Term]:
+def register_file_terms(plan: Schedules, machine: Machine, rates: Rates) -> list[Term]:
     """Register files of the elements: a zero input is read, but stops the weight and the partial sum."""
-    terms = []
-    bits = machine.operand_bits(plan.problems)
-    for memory in spec.memories:
-        if memory.kind != "registers":
+    terms, bits = [], machine.operand_bits(plan.problems)
+    for level in machine.levels:
+        if level.kind != "registers":
             continue
         moved = 0.0
         for operand, accesses in plan.counts.register_accesses.items():
-            if operand in memory.operands:
+            if operand in level.operands:
                 zeros = 0.0 if operand == "input" else plan.problems.input_zeros
-                moved = moved + gated(accesses, zeros, spec.array) * bits[operand]
-        terms.append(
-            Term(
-                memory.name,
-                "register_file_energy",
-                moved * spec.technology.constant("register_file_energy").value,
-            )
-        )
+                moved = moved + gated(accesses, zeros, rates) * bits[operand]
+        terms.append(Term(level.name, "register_file_energy", moved * rates.value("register_file_energy")))
     return terms
 
 
-def clock_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
-    """Clock network and control, where the technology knows them: every element, every cycle."""
-    constant = spec.technology.constants.get("clock_energy")
-    if constant is None:
-        return []
-    return [Term("clock", "clock_energy", latency_cycles * spec.array.pes * constant.value)]
-
-
-def idle_terms(macs: Ints, peak: Ints, latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
-    """Clocks of elements that do not multiply: fills, drains, stalls, unused rows and columns."""
-    tech = spec.technology
-    if spec.array.clock_gating:
-        return []
-    busy = macs / peak
-    idle_bits = (latency_cycles - busy) * spec.array.pes * laws.register_bits(spec.array)
-    return [Term("idle", "idle_register_energy", idle_bits * tech.constant("idle_register_energy").value)]
-
-
-def leakage_terms(latency_cycles: Ints, spec: AcceleratorSpec) -> list[Term]:
-    """Leakage of the whole chip while the layer runs."""
-    pj_per_cycle_per_mw = 1e9 / spec.clock_hz
+def vector_terms(work: dict[str, Ints], rates: Rates) -> list[Term]:
+    """Requantization (a wide multiplication, a rounding addition, a shift and a clamp) and row sums."""
+    lane = rates.lane_bits
+    multiply = rates.value("requantize_multiply_energy") * (lane / 32) ** 2
     return [
-        Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)
-        for constant, mw in leakage_mw(spec).items()
+        Term("requantize", "requantize_multiply_energy", work["requantize"] * multiply),
+        *adding_terms("requantize", work["requantize"], 2 * lane, rates, registers=2),
+        *adding_terms("row_sums", work["row_sums"], rates.array.accumulators.bits, rates, registers=2),
     ]
 
 
-def schedule_terms(plan: Schedules, machine: Machine, spec: AcceleratorSpec) -> list[Term]:
+def standing_terms(latency_cycles: Ints, rates: Rates) -> list[Term]:
+    """What passes with time: leakage of the whole chip, and the clock network where the technology knows it.
+    """
+    pj_per_cycle_per_mw = 1e9 / rates.clock_hz
+    terms = [
+        Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)
+        for constant, mw in rates.leakage_mw.items()
+    ]
+    if "clock_energy" in rates.technology.constants:
+        pj = rates.value("clock_energy")
+        terms.append(Term("clock", "clock_energy", latency_cycles * rates.array.pes * pj))
+    return terms
+
+
+def idle_terms(plan: Schedules, lanes: Ints, steps: Ints, rates: Rates) -> list[Term]:
+    """Clocks of elements that do not multiply: fills, drains, stalls, unused rows and columns."""
+    if rates.array.clock_gating:
+        return []
+    idle = plan.latency_cycles * rates.array.pes - plan.problems.macs * steps / lanes
+    energy = np.maximum(idle, 0) * laws.register_bits(rates.array) * rates.value("idle_register_energy")
+    return [Term("idle", "idle_register_energy", energy)]
+
+
+def schedule_terms(plan: Schedules, machine: Machine, rates: Rates) -> list[Term]:
     """Every term of MAC layers."""
     p = plan.problems
     lanes, steps = machine.lanes_and_steps(p)
+    bits, stored = machine.operand_bits(p), machine.stored(p)
     return [
-        *idle_terms(p.macs, spec.array.pes * lanes / steps, plan.latency_cycles, spec),
-        *mac_terms(
-            p.macs, p.weight_bits, p.activation_bits, plan.counts.outer_additions, lanes, spec, p.input_zeros
-        ),
-        *memory_terms(plan.reads, plan.writes, machine.operand_bits(p), machine.stored(p), machine, spec),
-        *register_file_terms(plan, machine, spec),
-        *vector_terms(plan.vector_operations, spec),
-        *clock_terms(plan.latency_cycles, spec),
-        *leakage_terms(plan.latency_cycles, spec),
+        *mac_terms(plan, lanes, rates),
+        *idle_terms(plan, lanes, steps, rates),
+        *memory_terms(machine.levels, plan.reads, plan.writes, bits, stored, rates),
+        *register_file_terms(plan, machine, rates),
+        *vector_terms(plan.vector_operations, rates),
+        *standing_terms(plan.latency_cycles, rates),
     ]
+
+
+def toggled(terms: Iterable[Term], inputs: Ints, weights: Ints, sums: Ints) -> list[Term]:
+    """The terms with the dynamic energy of multipliers, accumulators and wires in proportion to toggles.
+
+    inputs, weights, sums: fractions of bits that change; `AVERAGE_TOGGLES` leaves a term as it is. A linear
+    law that has not been calibrated at gate level.
+    """
+    scales = {
+        ("mac", "multiplier_energy"): (inputs + weights) / 2,
+        ("mac", "fused_brick_energy"): (inputs + weights) / 2,
+        ("accumulator", "adder_energy"): sums,
+        ("mac", "adder_energy"): sums,
+        ("wires", "wire_energy"): inputs,
+    }
+    result = []
+    for term in terms:
+        scale = scales.get((term.component, term.constant))
+        result.append(
+            term if scale is None else replace(term, energy_pj=term.energy_pj * scale / AVERAGE_TOGGLES)
+        )
+    return result
 
 
 def total_of(terms: Iterable[Term]) -> np.ndarray:
@@ -224,11 +184,10 @@ def by_component(terms: Iterable[Term]) -> dict[str, np.ndarray]:
     return parts
 
 
-def band_pj(terms: Iterable[Term], spec: AcceleratorSpec) -> np.ndarray:
+def band_pj(terms: Iterable[Term], rates: Rates) -> np.ndarray:
     """Half-width of the total's band: constants err apart from each other, so their shares add in squares."""
     shares: dict[str, np.ndarray] = {}
     for term in terms:
         shares[term.constant] = shares.get(term.constant, 0.0) + term.energy_pj
-    return np.sqrt(
-        sum((share * spec.technology.constant(name).uncertainty) ** 2 for name, share in shares.items())
-    )
+    squares = (share * rates.technology.constant(name).uncertainty for name, share in shares.items())
+    return np.sqrt(sum(square**2 for square in squares))

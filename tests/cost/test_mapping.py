@@ -14,6 +14,7 @@ from accelsim.errors import AccelsimError
 from accelsim.hardware import load_spec
 from accelsim.mapping import price_tiled, search
 from accelsim.pricing import energy, price
+from accelsim.pricing.rates import rates_of
 from accelsim.shapes import LoopNest
 
 TINY = load_spec("micro-8x8").replace(**{"memories.buffer.size_bytes": 256, "array.rows": 4, "array.cols": 4})
@@ -34,7 +35,7 @@ def test_never_worse_than_exhaustion(name, dataflow):
     machine, problems = machine_of(spec), problems_of([NESTS[name]])
     table = exhaustive_of(problems, 0)
     plan = schedules(problems.take(np.zeros(len(table), dtype=int)), tiles_from(table), machine)
-    total = energy.total_of(energy.schedule_terms(plan, machine, spec))
+    total = energy.total_of(energy.schedule_terms(plan, machine, rates_of(spec)))
     for objective, value in (
         ("energy", total),
         ("latency", plan.latency_cycles),

@@ -47,17 +47,17 @@ def test_parts_add_up(name, network):
     assert report.macs == sum(nest.macs for _, _, nest in layers if isinstance(nest, LoopNest))
     assert math.isclose(sum(report.energy_pj.values()), report.total_energy_pj)
     assert report.latency_cycles == report.compute_cycles + report.stall_cycles
-    assert report.dram_bytes == sum(layer.bytes_at("dram") for layer in report.layers)
+    assert report.dram_bytes == sum(layer.bytes_at(report.spec.dram.name) for layer in report.layers)
     low, high = report.band_pj
     assert 0 < low < report.total_energy_pj < high < 2 * report.total_energy_pj
     # what DRAM sends the buffers take, and the other way round
-    read, written = report.bytes_read, report.bytes_written
-    assert sum(read["dram"].values()) + sum(written["dram"].values()) == report.dram_bytes
+    read, written, dram = report.bytes_read, report.bytes_written, report.spec.dram.name
+    assert sum(read[dram].values()) + sum(written[dram].values()) == report.dram_bytes
     for layer in report.layers:
         if layer.macs:
             nest = next(n for label, _, n in layers if label == layer.name)
-            assert layer.bytes_read["dram"]["weight"] >= nest.weight_count
-            assert layer.bytes_written["dram"]["output"] >= nest.output_count
+            assert layer.bytes_read[dram]["weight"] >= nest.weight_count
+            assert layer.bytes_written[dram]["output"] >= nest.output_count
             assert 0 < layer.utilization <= 1
 
 

@@ -1,0 +1,133 @@
+"""What one action costs on a spec, or on many specs as columns: the numbers that counts are multiplied with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from accelsim.dataflow.machine import structure
+from accelsim.dataflow.problem import Ints
+from accelsim.hardware import AcceleratorSpec, MemorySpec
+from accelsim.pricing.area import area_mm2, leakage_mw
+from accelsim.pricing.sram import sram
+
+
+@dataclass(frozen=True)
+class Rates:
+    """array, technology: of the spec, or look-alikes whose numbers are columns. access_pj: (read, write) of a
+    word of each memory; constant_of: the constant that rules a memory's energy; wire_pj_per_bit: buffer to
+    array.
+    """
+
+    array: Any
+    technology: Any
+    clock_hz: Any
+    lane_bits: Any
+    access_pj: dict[str, tuple[Any, Any]]
+    constant_of: dict[str, str]
+    wire_pj_per_bit: Any
+    leakage_mw: dict[str, Any]
+
+    def value(self, name: str) -> Any:
+        """A constant of the technology."""
+        return self.technology.constant(name).value
+
+
+def dram_constant(memory: MemorySpec) -> str:
+    """The constant with the pJ per bit of a DRAM kind."""
+    return f"dram_{memory.device or 'lpddr4'}"
+
+
+def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, float]:
+    """(read, write) energy of one word of a memory; 0 for register files, which are priced per bit."""
+    technology = spec.technology
+    if memory.kind == "dram":
+        per_word = technology.constant(dram_constant(memory)).value * memory.word_bits
+        return per_word, per_word
+    if memory.kind == "registers":
+        return 0.0, 0.0
+    cell = memory.device or technology.sram_cell
+    table = sram(memory.size_bytes, memory.word_bits, memory.banks, technology.sram_node, cell)
+    scale = technology.constant("sram_energy").value
+    return table.read_pj * scale, table.write_pj * scale
+
+
+def rates_of(spec: AcceleratorSpec) -> Rates:
+    """Rates of one spec. Wires: a way of half the side of the chip's area."""
+    way_mm = 0.5 * sum(area_mm2(spec).values()) ** 0.5
+    return Rates(
+        spec.array,
+        spec.technology,
+        spec.clock_hz,
+        spec.vector.lane_bits,
+        {m.name: access_energy_pj(m, spec) for m in spec.memories},
+        {m.name: dram_constant(m) if m.kind == "dram" else "sram_energy" for m in spec.memories},
+        spec.technology.constant("wire_energy").value * way_mm,
+        leakage_mw(spec),
+    )
+
+
+def rate_structure(spec: AcceleratorSpec) -> tuple:
+    """What must be equal for specs to share columns of rates."""
+    array = spec.array
+    return (
+        structure(spec),
+        array.accumulators.tree_inputs,
+        array.zero_gating,
+        array.clock_gating,
+        tuple(dram_constant(m) for m in spec.memories if m.kind == "dram"),
+        tuple(sorted(spec.technology.constants)),
+    )
+
+
+def stacked_rates(specs: Sequence[AcceleratorSpec], index: Ints) -> Rates:
+    """Rates of spec `index[i]` for pair i, of specs with equal `rate_structure`."""
+    each = [rates_of(spec) for spec in specs]
+
+    def column(values: Sequence[float]) -> np.ndarray:
+        return np.asarray(values)[index] if len(set(values)) > 1 else np.asarray(values[0])
+
+    first = each[0]
+    names = first.technology.constants
+    constants = {
+        name: SimpleNamespace(
+            value=column([r.technology.constants[name].value for r in each]),
+            uncertainty=names[name].uncertainty,
+        )
+        for name in names
+    }
+    arrays = [r.array for r in each]
+    accumulators = SimpleNamespace(
+        inner_bits=column([a.accumulators.inner_bits for a in arrays]),
+        bits=column([a.accumulators.bits for a in arrays]),
+        tree_inputs=first.array.accumulators.tree_inputs,
+    )
+    array = SimpleNamespace(
+        pe=first.array.pe,
+        serial_operand=first.array.serial_operand,
+        accumulators=accumulators,
+        weight_bits=column([a.weight_bits for a in arrays]),
+        activation_bits=column([a.activation_bits for a in arrays]),
+        pes=column([a.pes for a in arrays]),
+        zero_gating=first.array.zero_gating,
+        clock_gating=first.array.clock_gating,
+    )
+    technology = SimpleNamespace(constants=constants, constant=constants.__getitem__)
+    return Rates(
+        array,
+        technology,
+        column([r.clock_hz for r in each]),
+        column([r.lane_bits for r in each]),
+        {
+            name: (column([r.access_pj[name][0] for r in each]), column([r.access_pj[name][1] for r in each]))
+            for name in first.access_pj
+        },
+        first.constant_of,
+        column([r.wire_pj_per_bit for r in each]),
+        {name: column([r.leakage_mw[name] for r in each]) for name in first.leakage_mw},
+    )
