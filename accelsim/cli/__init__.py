@@ -1,7 +1,7 @@
 """The command line: one verb per file of this folder, found by its name.
 
-A verb's file defines a function of the file's name, EXAMPLE (shown below its help) and PANEL (its place in
-`accelsim --help`). Files whose names start with an underscore are not verbs. Verbs import what costs time
+A verb's file defines a function of the file's name, EXAMPLE (shown below its help) and PANEL (one of PANELS,
+its place in `accelsim --help`). Files whose names start with an underscore are not verbs. Verbs import what costs time
 inside their function, so that `accelsim --help` stays quick.
 """
 
@@ -19,6 +19,8 @@ import typer
 
 from accelsim.errors import AccelsimError
 
+#: groups of verbs in `accelsim --help`
+PANELS = ("Simulate and price", "Verify arithmetic", "Exchange", "Look up")
 #: wrong use, bad input (typer's own usage errors exit with it, too)
 WRONG_USE = 2
 #: an error that is ours, not the user's
@@ -37,11 +39,12 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_common)
-    for found in pkgutil.iter_modules(__path__):
-        if not found.name.startswith("_"):
-            verb = importlib.import_module(f"{__name__}.{found.name}")
-            epilog = f"Example: [bold]{verb.EXAMPLE}[/bold]"
-            app.command(found.name, epilog=epilog, rich_help_panel=verb.PANEL)(getattr(verb, found.name))
+    names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+    verbs = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    for name in sorted(names, key=lambda name: (PANELS.index(verbs[name].PANEL), name)):
+        verb = verbs[name]
+        epilog = f"Example: [bold]{verb.EXAMPLE}[/bold]"
+        app.command(name, epilog=epilog, rich_help_panel=verb.PANEL)(getattr(verb, name))
     return app
 
 

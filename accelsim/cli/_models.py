@@ -63,7 +63,7 @@ def demo_network(name: str, seed: int = 0) -> Network:
     return Network(name, None, model, (data.test_images, data.test_labels), data.calibration)
 
 
-def quantized(network: Network, calibration: np.ndarray, options: dict[str, object]) -> IntegerGraph:
+def quantized(network: Network, calibration: np.ndarray | None, options: dict[str, Any]) -> IntegerGraph:
     """The network as integers; a saved graph already is, and takes no options."""
     import accelsim as acs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,9 +50,9 @@ def quantization(
     profile: str | None,
     ranges: str | None,
     per_tensor: bool,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Keywords for `accelsim.from_torch`, only those that were given."""
-    given: dict[str, object] = {"profile": profile, "ranges": ranges}
+    given: dict[str, Any] = {"profile": profile, "ranges": ranges}
     given["weight_bits"] = None if weight_bits is None else bits_of(weight_bits, "--weight-bits")
     given["activation_bits"] = None if activation_bits is None else bits_of(activation_bits, "--activation-bits")
     given["per_channel"] = False if per_tensor else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import accelsim as acs
 from accelsim.cli._models import Network, calibration_for, data_for, quantized
@@ -15,7 +16,7 @@ from accelsim.report.files import check_suffix
 def simulate_and_show(
     network_of: Callable[[], Network],
     spec: str,
-    quantization: dict[str, object],
+    quantization: dict[str, Any],
     *,
     data: Path | None = None,
     calibration: Path | None = None,

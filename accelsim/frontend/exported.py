@@ -164,9 +164,9 @@ def _check_expression(text: Any) -> None:
     """Sizes are made of symbols, numbers, operators and calls by name; of no attributes and no subscripts."""
     try:
         nodes = list(ast.walk(ast.parse(str(text), mode="eval")))
+        plain = all(isinstance(node, _EXPRESSION) and _harmless(node) for node in nodes)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        nodes = [ast.Lambda()]
-    plain = all(isinstance(node, _EXPRESSION) and _harmless(node) for node in nodes)
+        plain = False
     if not plain:
         raise _Refused(f"its size {str(text)[:60]!r} is not an arithmetic expression")
 

@@ -16,7 +16,9 @@ def float_outputs(model: Any, inputs: Any) -> np.ndarray:
     model: torch.nn.Module, torch.export.ExportedProgram, or any callable of tensors.
     inputs: array (N, …) or a tuple of arrays.
     """
+    size = None
     if isinstance(model, torch.export.ExportedProgram):
+        size = _fixed_batch(model)
         model = model.module()  # already in the mode it was exported in
         modes = {}
     else:
@@ -27,8 +29,22 @@ def float_outputs(model: Any, inputs: Any) -> np.ndarray:
     tensors = [torch.as_tensor(np.ascontiguousarray(x)).float() for x in arrays]
     try:
         with torch.no_grad():
-            parts = [model(*batch) for batch in zip(*(x.split(_BATCH) for x in tensors), strict=True)]
+            batches = zip(*(x.split(size or _BATCH) for x in tensors), strict=True)
+            parts = [_padded(model, batch, size) if size else model(*batch) for batch in batches]
     finally:
         for module, training in modes.items():
             module.training = training
     return torch.cat(parts).double().numpy()
+
+
+def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
+    """The batch a program was exported for, where it takes no other."""
+    names = program.graph_signature.user_inputs
+    sizes = [node.meta["val"].shape[0] for node in program.graph.nodes if node.name in names]
+    return sizes[0] if sizes and isinstance(sizes[0], int) else None
+
+
+def _padded(model: Any, batch: tuple[torch.Tensor, ...], size: int) -> torch.Tensor:
+    """Outputs of a batch that may be smaller than the one that the model takes."""
+    count = len(batch[0])
+    return model(*(torch.cat([x, x.new_zeros(size - count, *x.shape[1:])]) for x in batch))[:count]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _INK, _GRID = "#010203", "#040506"  # stand-ins that the page replaces by its own colours
 _WIDTH_IN = 5.2
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp and readable by machines
     "font.size": 8.5,
     "axes.edgecolor": _GRID,

@@ -125,6 +125,15 @@ def test_a_saved_graph_and_an_exported_file_give_the_same_numbers(cli, place, ne
     assert json.loads(cli("cost", "net.pt2", "--json")[1])["totals"] == first["totals"]
 
 
+def test_an_exported_file_of_fixed_batch_runs_on_any_number_of_inputs(cli, place, net):
+    dynamic = json.loads(cli(*RUN, "--json")[1])
+    for batch in (1, 7):
+        torch.export.save(torch.export.export(net, (torch.zeros(batch, 1, 4, 4),)), "fixed.pt2")
+        fixed = json.loads(cli("run", "fixed.pt2", *RUN[2:], "--json")[1])
+        assert fixed["accuracy"] == dynamic["accuracy"] and fixed["float_accuracy"] == dynamic["float_accuracy"]
+        assert fixed["sqnr_db"] == pytest.approx(dynamic["sqnr_db"], abs=0.01)
+
+
 def test_cost_of_code_needs_a_shape_and_no_data(cli, place):
     status, out, err = cli("cost", "tiny_net:build")
     assert status == 2 and out == "" and "--input-shape" in err
