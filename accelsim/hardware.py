@@ -5,6 +5,7 @@ Specs are frozen: `spec.replace(**{"array.rows": 32})` gives a changed and reval
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -357,8 +358,15 @@ def load_spec(name_or_path: str | Path | AcceleratorSpec) -> AcceleratorSpec:
     """A spec by preset name, by path of a YAML file, or itself. AccelsimError names file, field and line."""
     if isinstance(name_or_path, AcceleratorSpec):
         return name_or_path
+    return _preset(str(name_or_path)) if str(name_or_path) in list_presets() else _from_file(name_or_path)
+
+
+def _from_file(name_or_path: str | Path) -> AcceleratorSpec:
     data, where, lines = read_spec_file(name_or_path, "accelerators")
     return validated(AcceleratorSpec, data, where, lines)
+
+
+_preset = cache(_from_file)  # specs are frozen, and reading one takes longer than many a simulation
 
 
 def list_presets() -> list[str]:
