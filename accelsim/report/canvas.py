@@ -103,9 +103,11 @@ def stack(axes: Axes, start: list[float], widths: list[float], color: str, label
 
 
 def name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks([])  # plain texts instead: a tick takes five artists, and most of the time of a figure
+    beside = axes.get_yaxis_transform()
+    for place, name in enumerate(names):
+        axes.text(-0.012, place, _short(name), transform=beside, ha="right", va="center")
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
 
