@@ -10,6 +10,7 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
+    "activity": "activity",
     "SCHEMES": "names",
     "add": "pairwise",
     "average_pool2d": "pooling",
@@ -29,6 +30,7 @@ _HOMES = {
     "pack_conv2d": "mac_array",
     "pad": "elementwise",
     "quantize": "elementwise",
+    "set_threads": "_threads",
     "requantize": "requantization",
     "rescale": "elementwise",
     "softmax": "softmax_rows",

@@ -90,7 +90,11 @@ class Kernel:
     @functools.cached_property
     def call(self) -> Callable:
         """The kernel as a function of the arguments' address, worker and workers."""
-        return ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(self.address)
+        return self.function(3)
+
+    def function(self, count: int) -> Callable:
+        """The kernel as a function of `count` numbers."""
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(self.address)
 
     def __call__(self, arguments: np.ndarray, worker: int = 0, workers: int = 1) -> None:
         """Run as worker `worker` of `workers` on an int64 array of arguments, without the interpreter lock."""

@@ -5,7 +5,7 @@ Shared by the fast kernels and the reference, so that both accept the same calls
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,3 +225,31 @@ def overflow_message(index: tuple[int, ...], levels: Sequence[Level]) -> str:
     widths = " then ".join(str(level.bits) for level in levels)
     return (f"the {widths}-bit accumulator overflows at output index {index}: widen it, or choose "
             'overflow="wrap" or "saturate"')
+
+
+DATAFLOWS = ("weight_stationary", "output_stationary", "input_stationary")
+
+
+def activity_choices(dataflow: str, accumulator_bits: int, samples: int) -> None:
+    """The choices of activity(), checked."""
+    _one_of("dataflow", dataflow, DATAFLOWS)
+    _integer("accumulator_bits", accumulator_bits, 1, MAX_ACCUMULATOR_BITS)
+    _integer("samples", samples, 0, 1 << 31)
+
+
+def sampled_outputs(shape: ConvGeometry, dataflow: str, samples: int, seed: int,
+                    ) -> Iterator[tuple[tuple[int, int, int, int], tuple[int, int, int, int] | None]]:
+    """Random (image, oy, ox, channel) with the output whose partial sums come before; None: its own do."""
+    space = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
+    step = {"weight_stationary": shape.out_channels, "input_stationary": 1, "output_stationary": 0}[dataflow]
+    per_group = shape.out_channels // shape.groups
+    total = int(np.prod(space))
+    if total == 0:
+        return
+    for place in np.random.default_rng(seed).integers(0, total, samples).tolist():
+        first = place < step if dataflow == "weight_stationary" else place % per_group == 0
+        if step and first:
+            continue
+        now = tuple(int(i) for i in np.unravel_index(place, space))
+        before = tuple(int(i) for i in np.unravel_index(place - step, space)) if step else None
+        yield now, before  # type: ignore[misc]

@@ -45,7 +45,7 @@ def _one_job(given, job, scratch):
         base = scratch
         pixel = given[Arg.group_channels] * given[Arg.item_bytes]
         pitch = given[Arg.padded_x] * pixel
-        _fill_strip(given, scratch, image, group, y0, y1)
+        fill_strip(given, scratch, image, group, y0, y1)
     else:
         pitch, pixel = given[Arg.x_row], given[Arg.x_column]
         base = (given[Arg.x] + image * given[Arg.x_image] + y0 * given[Arg.stride_y] * pitch
@@ -164,7 +164,7 @@ def _row_sums(given, base, offsets_at, rows, sums_at, tile_at):
 
 
 @njit
-def _fill_strip(given, strip, image, group, y0, y1):
+def fill_strip(given, strip, image, group, y0, y1):
     """Copy the input rows that outputs y0 .. y1 of a group read, padded with the zero point."""
     channels, item = given[Arg.group_channels], given[Arg.item_bytes]
     pixel = channels * item

@@ -77,3 +77,23 @@ def biases(draw: st.DrawFn, rng: np.random.Generator, channels: int) -> np.ndarr
     """No bias, or one of a size at which narrow accumulators start near or beyond their limits."""
     bits = draw(st.sampled_from([0, 8, 15, 16, 20, 31, 40]))
     return None if bits == 0 else rng.integers(-(1 << bits), (1 << bits) + 1, channels)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dict]:
+    """Shapes of x and w with the keywords of conv2d that fit them; grouped, depthwise, dilated, lopsided padding."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    depthwise = draw(st.booleans())
+    group_channels = 1 if depthwise else draw(st.integers(1, 5))
+    groups = draw(st.integers(1, 20)) if depthwise else groups
+    out_channels = groups * draw(st.integers(1, 3))
+    filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    dilation = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
+    sizes = []
+    for f, d, p in zip(filters, dilation, padding, strict=True):
+        least = max(1, d * (f - 1) + 1 - sum(p))
+        sizes.append(draw(st.integers(least, least + 5)))
+    return ((draw(st.integers(0, 2)), *sizes, groups * group_channels), (out_channels, *filters, group_channels),
+            {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})

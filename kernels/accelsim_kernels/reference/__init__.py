@@ -6,6 +6,7 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
+    "activity": "activity",
     "add": "pairwise",
     "average_pool2d": "pooling",
     "batch_matmul": "composed",

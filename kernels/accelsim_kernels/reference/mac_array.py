@@ -153,7 +153,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, *, stride: tuple[int, int] = (1, 1),
     for n in range(shape.batch):
         for oy in range(shape.out_y):
             for ox in range(shape.out_x):
-                windows = [_window(pixels[n], oy, ox, group, zx, shape) for group in range(shape.groups)]
+                windows = [window(pixels[n], oy, ox, group, zx, shape) for group in range(shape.groups)]
                 for k in range(channels):
                     value, event, fatal = _output(windows[k // per_group], filters[k], zx, zw[k], start[k], how)
                     values.append(value)
@@ -163,7 +163,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, *, stride: tuple[int, int] = (1, 1),
     return _finish(values, events, raised, out, how, return_events, requantize)
 
 
-def _window(image: list, oy: int, ox: int, group: int, zx: int, shape: arguments.ConvGeometry) -> list[int]:
+def window(image: list, oy: int, ox: int, group: int, zx: int, shape: arguments.ConvGeometry) -> list[int]:
     """The activations of one output in (fy, fx, c) order; padding reads as a real zero, that is x_zero_point."""
     taken: list[int] = []
     channels = range(group * shape.group_channels, (group + 1) * shape.group_channels)

@@ -1,0 +1,60 @@
+"""Counting of toggled bits and zeros in two streams of bytes, 64 at a time."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
+
+ARGUMENTS = ("before", "now", "length", "zero", "totals")
+_BYTES = 64
+
+
+def count(item_bytes: int) -> str:
+    """LLVM IR that adds to totals[0] the bits in which `now` differs from `before`, to totals[1] the items of `now`
+    that equal `zero`. length: bytes, a multiple of item_bytes; nothing behind it is read."""
+    _, b, given = define(ARGUMENTS)
+    bytes_type, words = ir.VectorType(ir.IntType(8), _BYTES), ir.VectorType(WORD, _BYTES // 8)
+    item = ir.IntType(8 * item_bytes)
+    items = ir.VectorType(item, _BYTES // item_bytes)
+    zero = splat(b, b.trunc(given["zero"], item), items.count)
+    all_items = ir.Constant(ir.VectorType(ir.IntType(1), items.count), [1] * items.count)
+
+    def add(before: ir.Value, now: ir.Value, exists: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+        differ = b.xor(b.bitcast(before, words), b.bitcast(now, words))
+        toggles = b.add(carried[0], intrinsic(b, "llvm.ctpop.v8i64", differ))
+        equal = b.and_(b.icmp_unsigned("==", b.bitcast(now, items), zero), exists)
+        bits = ir.IntType(items.count)
+        found = intrinsic(b, f"llvm.ctpop.i{items.count}", b.bitcast(equal, bits))
+        return [toggles, b.add(carried[1], found if items.count == 64 else b.zext(found, WORD))]
+
+    def block(number: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+        at = b.mul(number, WORD(_BYTES))
+        return add(load(b, b.add(given["before"], at), bytes_type), load(b, b.add(given["now"], at), bytes_type),
+                   all_items, carried)
+
+    blocks = b.sdiv(given["length"], WORD(_BYTES))
+    carried = count_up(b, blocks, [ir.Constant(words, None), WORD(0)], block)
+    done = b.mul(blocks, WORD(_BYTES))
+    left = b.sub(given["length"], done)
+    before_block = b.block
+    with b.if_then(b.icmp_signed(">", left, WORD(0))):
+        def exists(count: int, size: int) -> ir.Value:
+            numbers = ir.Constant(ir.VectorType(INT, count), [size * i for i in range(count)])
+            return b.icmp_signed("<", numbers, splat(b, b.trunc(left, INT), count))
+
+        nothing = ir.Constant(bytes_type, None)
+        parts = [intrinsic(b, "llvm.masked.load.v64i8.p0", b.inttoptr(b.add(given[name], done), ir.PointerType()),
+                           INT(1), exists(_BYTES, 1), nothing, result=bytes_type) for name in ("before", "now")]
+        tail = add(*parts, exists(items.count, item_bytes), carried)
+        tail_block = b.block
+    toggles, zeros = b.phi(words), b.phi(WORD)
+    for phi, untouched, added in zip((toggles, zeros), carried, tail, strict=True):
+        phi.add_incoming(untouched, before_block)
+        phi.add_incoming(added, tail_block)
+    total = intrinsic(b, "llvm.vector.reduce.add.v8i64", toggles, result=WORD)
+    for index, value in enumerate((total, zeros)):
+        at = b.add(given["totals"], WORD(8 * index))
+        store(b, b.add(load(b, at, WORD), value), at)
+    b.ret_void()
+    return str(b.module)
