@@ -26,9 +26,7 @@ def sized_spec(layers: Layers, spec: AcceleratorSpec | str | Path) -> Accelerato
     spec = load_spec(spec)
     macs = [(name, nest) for name, _, nest in layers if isinstance(nest, LoopNest)]
     if macs:
-        spec = spec.sized_for(
-            max(nest.weight_bits for _, nest in macs), max(nest.activation_bits for _, nest in macs)
-        )
+        spec = spec.sized_for(max(nest.weight_bits for _, nest in macs), max(nest.activation_bits for _, nest in macs))
     for name, nest in macs:
         check_widths(spec.array, name, nest.weight_bits, nest.activation_bits)
     return spec

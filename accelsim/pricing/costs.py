@@ -35,6 +35,8 @@ class LayerCost:
     compute_cycles: array or vector unit, fills and drains included; stall_cycles: waiting for a memory.
     utilization: macs / (peak MACs of the array × latency), 0 for layers without MACs.
     band_pj: (low, high) of the total energy from the constants' uncertainties.
+
+    occupancy_bytes: room that its tiles, second buffers and resident tensors take in each buffer.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerCost:
     band_pj: tuple[float, float] = (0.0, 0.0)
     tiling: Mapping[str, int | str] = field(default_factory=dict)
     peak_macs_per_cycle: float = 0.0
+    occupancy_bytes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total_energy_pj(self) -> float:
@@ -160,9 +163,7 @@ class CostReport:
     @property
     def utilization(self) -> float:
         """MACs done over MACs that fit in the total latency at the layers' peak rates."""
-        peak = math.fsum(
-            layer.peak_macs_per_cycle * layer.latency_cycles for layer in self.layers if layer.macs
-        )
+        peak = math.fsum(layer.peak_macs_per_cycle * layer.latency_cycles for layer in self.layers if layer.macs)
         return self.macs / peak if peak else 0.0
 
     @property
@@ -171,16 +172,12 @@ class CostReport:
 
     @property
     def bytes_read(self) -> dict[str, dict[str, int]]:
-        return {
-            m.name: _added(layer.bytes_read.get(m.name, {}) for layer in self.layers)
-            for m in self.spec.memories
-        }
+        return {m.name: _added(layer.bytes_read.get(m.name, {}) for layer in self.layers) for m in self.spec.memories}
 
     @property
     def bytes_written(self) -> dict[str, dict[str, int]]:
         return {
-            m.name: _added(layer.bytes_written.get(m.name, {}) for layer in self.layers)
-            for m in self.spec.memories
+            m.name: _added(layer.bytes_written.get(m.name, {}) for layer in self.layers) for m in self.spec.memories
         }
 
     def bytes_at(self, memory: str) -> int:
@@ -223,12 +220,7 @@ class CostReport:
                 layer.compute_cycles,
                 layer.stall_cycles,
                 layer.vector_cycles,
-                *(
-                    b
-                    for side in (layer.bytes_read, layer.bytes_written)
-                    for per in side.values()
-                    for b in per.values()
-                ),
+                *(b for side in (layer.bytes_read, layer.bytes_written) for per in side.values() for b in per.values()),
             ]
             if any(count < 0 for count in counts):
                 raise AccelsimError(f"layer {layer.name!r}: negative count in its cost")

@@ -56,12 +56,8 @@ def mac_terms(plan: Schedules, lanes: Ints, rates: Rates) -> list[Term]:
         ("accumulator", "adder_energy", part.accumulator_adder_bits),
         ("accumulator", "register_energy", part.accumulator_register_bits),
     )
-    terms = [
-        Term(name, constant, macs * amount * rates.value(constant)) for name, constant, amount in amounts
-    ]
-    return terms + adding_terms(
-        "accumulator", plan.counts.outer_additions, rates.array.accumulators.bits, rates
-    )
+    terms = [Term(name, constant, macs * amount * rates.value(constant)) for name, constant, amount in amounts]
+    return terms + adding_terms("accumulator", plan.counts.outer_additions, rates.array.accumulators.bits, rates)
 
 
 def memory_terms(
@@ -167,9 +163,7 @@ def toggled(terms: Iterable[Term], inputs: Ints, weights: Ints, sums: Ints) -> l
     result = []
     for term in terms:
         scale = scales.get((term.component, term.constant))
-        result.append(
-            term if scale is None else replace(term, energy_pj=term.energy_pj * scale / AVERAGE_TOGGLES)
-        )
+        result.append(term if scale is None else replace(term, energy_pj=term.energy_pj * scale / AVERAGE_TOGGLES))
     return result
 
 

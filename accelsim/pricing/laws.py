@@ -140,9 +140,9 @@ def _hardware(array: ArraySpec, technology: TechnologySpec, quantity: str) -> Ma
         + part.adder_bits / once * value("adder")
         + part.register_bits / once * value("register")
     )
-    accumulator = part.accumulator_adder_bits / once * value(
-        "adder"
-    ) + part.accumulator_register_bits / once * value("register")
+    accumulator = part.accumulator_adder_bits / once * value("adder") + part.accumulator_register_bits / once * value(
+        "register"
+    )
     return {"mac": float(mac), "accumulator": float(accumulator)}
 
 

@@ -76,6 +76,7 @@ def mac_costs(
                     "reduction_span": int(plan.counts.reduction_span[row]),
                 },
                 float(peak[row]),
+                {level: float(bits_[row]) / 8 for level, bits_ in plan.footprint_bits.items()},
             )
         )
     return result

@@ -55,26 +55,19 @@ def cost_many(
     """
     loaded = [load_spec(spec) for spec in specs]
     if pairs is None:
-        layer, chosen = (
-            a.ravel() for a in np.meshgrid(np.arange(len(nests)), np.arange(len(loaded)), indexing="ij")
-        )
+        layer, chosen = (a.ravel() for a in np.meshgrid(np.arange(len(nests)), np.arange(len(loaded)), indexing="ij"))
     else:
         layer, chosen = (np.asarray(index, dtype=np.int64) for index in pairs)
         if layer.shape != chosen.shape or (
             layer.size
-            and (
-                min(layer.min(), chosen.min()) < 0 or layer.max() >= len(nests) or chosen.max() >= len(loaded)
-            )
+            and (min(layer.min(), chosen.min()) < 0 or layer.max() >= len(nests) or chosen.max() >= len(loaded))
         ):
-            raise AccelsimError(
-                "cost_many: pairs must be two equally long arrays of indices of nests and specs"
-            )
+            raise AccelsimError("cost_many: pairs must be two equally long arrays of indices of nests and specs")
     _check(nests, loaded)
     problems = problems_of(nests)
     tiles = whole(problems) if tiles is None else tiles
     columns = {
-        name: np.zeros(len(layer))
-        for name in ("energy_pj", "mac_energy_pj", "latency_cycles", "dram_bytes", "fits")
+        name: np.zeros(len(layer)) for name in ("energy_pj", "mac_energy_pj", "latency_cycles", "dram_bytes", "fits")
     }
     groups: dict[tuple, list[int]] = {}
     for i, spec in enumerate(loaded):
@@ -120,8 +113,7 @@ def _check(nests: Sequence[LoopNest], specs: Sequence[AcceleratorSpec]) -> None:
     """Widths of all layers against every kind of array, once per distinct widths."""
     widths = {(nest.weight_bits, nest.activation_bits): i for i, nest in enumerate(nests)}
     for array in {
-        (s.array.pe, s.array.serial_operand, s.array.weight_bits, s.array.activation_bits): s.array
-        for s in specs
+        (s.array.pe, s.array.serial_operand, s.array.weight_bits, s.array.activation_bits): s.array for s in specs
     }.values():
         for (weight_bits, activation_bits), i in widths.items():
             check_widths(array, f"nests[{i}]", weight_bits, activation_bits)

@@ -80,9 +80,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """What a reader of the numbers must know about this pricing."""
     array, notes = spec.array, []
-    narrow = any(
-        n.weight_bits < array.weight_bits or n.activation_bits < array.activation_bits for n in nests
-    )
+    narrow = any(n.weight_bits < array.weight_bits or n.activation_bits < array.activation_bits for n in nests)
     if array.pe == "fixed" and narrow:
         notes.append(
             f"Elements are fixed at {array.weight_bits}×{array.activation_bits} bits: narrower operands are "

@@ -71,9 +71,7 @@ def runs() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return points, {q: np.array([float(r[q]) for r in rows]) for q in _KERNELS}
 
 
-def _weights(
-    quantity: str, points: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _weights(quantity: str, points: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(surface, residual weights, inverse projected covariance) of the fit through the runs."""
     logs, shape = np.log(values), _features(points)
     inverse = np.linalg.inv(_kernel(quantity, points, points) + _KERNELS[quantity][2] * np.eye(len(points)))
@@ -97,18 +95,14 @@ def leave_one_out(quantity: str) -> np.ndarray:
 
 
 def _inside(quantity: str, size_bytes: float, word_bits: float, node_nm: float, cell: str) -> float:
-    point = np.array(
-        [[np.log2(size_bytes), np.log2(word_bits), np.log2(node_nm / 45), cell == "itrs-hp"]], float
-    )
+    point = np.array([[np.log2(size_bytes), np.log2(word_bits), np.log2(node_nm / 45), cell == "itrs-hp"]], float)
     surface, weights = _fitted(quantity)
     value = _features(point) @ surface + _kernel(quantity, point, runs()[0]) @ weights
     return float(np.exp(value[0]))
 
 
 @lru_cache(maxsize=65536)
-def sram(
-    size_bytes: int, word_bits: int, banks: int = 1, node_nm: float = 45, cell: str = "itrs-lstp"
-) -> Sram:
+def sram(size_bytes: int, word_bits: int, banks: int = 1, node_nm: float = 45, cell: str = "itrs-lstp") -> Sram:
     """An SRAM of so many bytes in banks of equal size; nodes 32 to 65 nm.
 
     Outside the table (512 B to 1 MiB, 8 to 128 bits): a wider word is several arrays side by side, a narrower

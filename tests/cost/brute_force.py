@@ -27,9 +27,7 @@ def walk(
     tb, ty, tx, tc, tn = tiles
     c, n = nest.c // nest.groups, nest.n
     loops = {
-        "m": [
-            (b, y, x) for b in blocks(nest.b, tb) for y in blocks(nest.oy, ty) for x in blocks(nest.ox, tx)
-        ],
+        "m": [(b, y, x) for b in blocks(nest.b, tb) for y in blocks(nest.oy, ty) for x in blocks(nest.ox, tx)],
         "n": blocks(n, tn),
         "k": blocks(c, tc),
     }
@@ -92,9 +90,7 @@ def walk(
                 "output_stationary": (pixels, list(ns), taps),
             }[dataflow]
             row_size = rows if dataflow == "output_stationary" else per_fold
-            for col_block, row_block in product(
-                blocks(len(col_items), cols), blocks(len(row_items), row_size)
-            ):
+            for col_block, row_block in product(blocks(len(col_items), cols), blocks(len(row_items), row_size)):
                 where = {
                     "weight_stationary": (at["n"], at["k"]),
                     "input_stationary": (at["m"], at["k"]),

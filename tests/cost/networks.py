@@ -100,9 +100,7 @@ def resnet50(size: int = 224):
             if not block:
                 layers.append((f"{name}.down", "conv2d", conv(at, c, out, 1, stride)))
             at, c = at // stride, out
-            layers.append(
-                (f"{name}.add", "add", ElementwiseNest("add", ((at * at * c, 8),) * 2, at * at * c, 8, 4))
-            )
+            layers.append((f"{name}.add", "add", ElementwiseNest("add", ((at * at * c, 8),) * 2, at * at * c, 8, 4)))
     return [*layers, ("fc", "linear", LoopNest(1, 1000, 2048))]
 
 

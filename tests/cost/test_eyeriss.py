@@ -26,9 +26,7 @@ def test_alexnet_time_power_and_traffic():
     report = priced(rows)
     for cost in report.layers:
         row = rows[cost.name]
-        assert time_ms(cost, report.spec) == pytest.approx(float(row["total_latency_ms"]), rel=0.10), (
-            cost.name
-        )
+        assert time_ms(cost, report.spec) == pytest.approx(float(row["total_latency_ms"]), rel=0.10), cost.name
         assert chip_power_mw(cost, report.spec) == pytest.approx(float(row["power_mW"]), rel=0.12), cost.name
         assert cost.bytes_at("dram") / 1e6 == pytest.approx(float(row["dram_access_MB"]), rel=0.20), cost.name
         # the search weighs DRAM against the buffer otherwise than the chip's authors did for CONV1 and CONV2
@@ -84,9 +82,7 @@ def test_leave_one_layer_out():
 )
 def test_zeros_save_power_as_on_the_chip(zeros, milliwatts, nest):
     """VGG-16 CONV4-2 to 4-3 and CONV3-2 to 3-3: the same shape at two fractions of zeros."""
-    reports = [
-        price([("conv", "conv2d", nest)], "eyeriss-v1", activity={"conv": Activity(z, z)}) for z in zeros
-    ]
+    reports = [price([("conv", "conv2d", nest)], "eyeriss-v1", activity={"conv": Activity(z, z)}) for z in zeros]
     powers = [chip_power_mw(r.layers[0], r.spec) for r in reports]
     saved, published = powers[0] - powers[1], milliwatts[0] - milliwatts[1]
     assert published / 2 <= saved <= published * 2

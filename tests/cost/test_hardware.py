@@ -22,9 +22,7 @@ def test_every_constant_has_unit_source_and_uncertainty():
 
 def test_replace_revalidates_and_names_the_field():
     spec = load_spec("edge-16x16")
-    changed = spec.replace(
-        **{"array.rows": 32, "array.accumulators.bits": 20, "memories.buffer.size_bytes": 4096}
-    )
+    changed = spec.replace(**{"array.rows": 32, "array.accumulators.bits": 20, "memories.buffer.size_bytes": 4096})
     assert (changed.array.rows, changed.array.accumulators.bits) == (32, 20)
     assert changed.buffer_of("weight").size_bytes == 4096 and spec.array.rows == 16
     for field, value in (

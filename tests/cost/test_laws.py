@@ -18,9 +18,7 @@ SYNTHESIS = [(2, 0.0407, 81.1, 1.74), (8, 0.2034, 510.7, 16.1), (16, 0.6027, 167
 
 
 def element_energy_pj(array, weight_bits, activation_bits):
-    part = laws.element(
-        array, TECH, np.int64(weight_bits), np.int64(activation_bits), "multiplier_energy_exponent"
-    )
+    part = laws.element(array, TECH, np.int64(weight_bits), np.int64(activation_bits), "multiplier_energy_exponent")
     amounts = {
         "multiplier": part.multiplier,
         "adder": part.adder_bits + part.accumulator_adder_bits,
@@ -32,9 +30,7 @@ def element_energy_pj(array, weight_bits, activation_bits):
 
 @pytest.mark.parametrize(("bits", "pj", "um2", "uw"), SYNTHESIS)
 def test_synthesised_elements_within_12_percent(bits, pj, um2, uw):
-    array = ArraySpec(
-        rows=1, cols=1, weight_bits=bits, activation_bits=bits, accumulators={"bits": max(8, 2 * bits)}
-    )
+    array = ArraySpec(rows=1, cols=1, weight_bits=bits, activation_bits=bits, accumulators={"bits": max(8, 2 * bits)})
     part = laws.element(array, TECH, np.int64(bits), np.int64(bits), "multiplier_energy_exponent")
     mac = sum(
         getattr(part, a) * TECH.constant(c).value
@@ -83,9 +79,7 @@ def test_sram_leave_one_out(quantity):
 
 def test_sram_equals_its_runs_and_grows_with_size():
     table = sram.sram(32768, 64)
-    assert table.read_pj == pytest.approx(17.04, rel=0.08) and table.area_mm2 == pytest.approx(
-        0.0949, rel=0.05
-    )
+    assert table.read_pj == pytest.approx(17.04, rel=0.08) and table.area_mm2 == pytest.approx(0.0949, rel=0.05)
     for word in (8, 32, 64, 128, 512):
         sizes = [sram.sram(2**e, word, 1) for e in range(12, 26)]
         for quantity in sram.LEAVE_ONE_OUT:
@@ -116,8 +110,6 @@ def test_more_bits_never_cost_less(pe):
                         array(w, a, acc + 1, order),
                     ):
                         less = element_energy_pj(here, w, a)
-                        assert (
-                            element_energy_pj(wider, wider.weight_bits, wider.activation_bits) >= less - 1e-12
-                        )
+                        assert element_energy_pj(wider, wider.weight_bits, wider.activation_bits) >= less - 1e-12
                         for law in (laws.element_area_um2, laws.element_leakage_uw):
                             assert sum(law(wider, TECH).values()) >= sum(law(here, TECH).values()) - 1e-9

@@ -87,24 +87,15 @@ def test_fused_and_serial_elements_run_faster_on_narrow_operands():
 
 @pytest.mark.parametrize("pe", ["sized", "fixed", "fused", "serial"])
 def test_more_bits_never_cost_less_energy(pe):
-    spec = load_spec("edge-16x16").replace(
-        **{"array.pe": pe, "array.weight_bits": 16, "array.activation_bits": 16}
-    )
+    spec = load_spec("edge-16x16").replace(**{"array.pe": pe, "array.weight_bits": 16, "array.activation_bits": 16})
     for fixed_bits in (4, 8):
         by_weight = [price(with_bits(SMALL, w, fixed_bits), spec).total_energy_pj for w in range(1, 17)]
         by_activation = [price(with_bits(SMALL, fixed_bits, a), spec).total_energy_pj for a in range(1, 17)]
         assert by_weight == sorted(by_weight) and by_activation == sorted(by_activation)
-    by_accumulator = [
-        price(SMALL, spec.replace(**{"array.accumulators.bits": bits})) for bits in range(16, 65, 4)
-    ]
+    by_accumulator = [price(SMALL, spec.replace(**{"array.accumulators.bits": bits})) for bits in range(16, 65, 4)]
     totals = [report.total_energy_pj for report in by_accumulator]
     areas = [report.total_area_mm2 for report in by_accumulator]
-    assert (
-        totals == sorted(totals)
-        and totals[0] < totals[-1]
-        and areas == sorted(areas)
-        and areas[0] < areas[-1]
-    )
+    assert totals == sorted(totals) and totals[0] < totals[-1] and areas == sorted(areas) and areas[0] < areas[-1]
 
 
 def test_asymmetric_weights_and_raw_outputs_are_priced():
