@@ -10,7 +10,7 @@ from rich.table import Table
 from accelsim.hardware import AcceleratorSpec
 from accelsim.profiles import NumericProfile
 from accelsim.report.text import open_table
-from accelsim.report.units import si
+from accelsim.report.units import memory_size, si
 
 
 def presets_table(specs: list[AcceleratorSpec]) -> Table:
@@ -18,7 +18,7 @@ def presets_table(specs: list[AcceleratorSpec]) -> Table:
     table.add_column("accelerator")
     for spec in specs:
         array = f"{spec.array.rows}×{spec.array.cols} {spec.array.dataflow.replace('_', ' ')}, {spec.array.pe}"
-        memories = [f"{m.name} {si(m.size_bytes, 'B')}" if m.size_bytes else m.name for m in spec.memories]
+        memories = [f"{m.name} {memory_size(m.size_bytes)}" if m.size_bytes else m.name for m in spec.memories]
         table.add_row(spec.name, f"{array}, {si(spec.clock_hz, 'Hz')}; {', '.join(memories)}")
         table.add_row("", spec.description, style="dim")
     return table

@@ -27,6 +27,12 @@ def energy(pj: float) -> str:
     return si(pj * 1e-12, "J")
 
 
+def memory_size(size_bytes: int) -> str:
+    """In binary units, as memories are built: 262144 → "256 KiB"."""
+    step = min(3, max(0, (size_bytes.bit_length() - 1) // 10))
+    return f"{size_bytes / 1024**step:.4g} {('B', 'KiB', 'MiB', 'GiB')[step]}"
+
+
 def percent(fraction: float | None, decimals: int = 1) -> str:
     return "–" if fraction is None else f"{100 * fraction:.{decimals}f} %"
 

@@ -11,7 +11,7 @@ import pytest
 from report.samples import cost_report, report
 
 from accelsim.errors import AccelsimError
-from accelsim.report.units import count, energy, percent, si
+from accelsim.report.units import count, energy, memory_size, percent, si
 
 
 def test_totals_are_the_sums_of_the_layer_table():
@@ -144,4 +144,6 @@ def test_si(value, unit, text):
 def test_units():
     assert energy(1e6) == "1.00 µJ"
     assert percent(0.98765, 2) == "98.77 %" and percent(None) == "–"
+    sizes = [0, 448, 1023, 1024, 65536, 25 << 20, 3 << 40]
+    assert [memory_size(b) for b in sizes] == ["0 B", "448 B", "1023 B", "1 KiB", "64 KiB", "25 MiB", "3072 GiB"]
     assert count(1234567) == "1\u202f234\u202f567"
