@@ -114,9 +114,7 @@ def rescale_differences(
         limits = {key: kwargs[key] for key in ("zero_point", "qmin", "qmax")}
         once = requantize(run.accumulators[op.name], "real-double", scale=scale, **limits)
         got = run.tensors[op.output]
-        found.append(
-            RescaleDifferences(op.name, op.requantizer.scheme, int(np.count_nonzero(once != got)), got.size)
-        )
+        found.append(RescaleDifferences(op.name, op.requantizer.scheme, int(np.count_nonzero(once != got)), got.size))
     return tuple(found)
 
 

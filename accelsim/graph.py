@@ -167,10 +167,7 @@ _OP_TYPES = {op.__name__: op for op in OPS.values()}
 def _encode(value: Any, arrays: dict[str, np.ndarray], key: str) -> Any:
     """JSON for a dataclass, with arrays moved to `arrays` under `key`."""
     if dataclasses.is_dataclass(value):
-        fields = {
-            f.name: _encode(getattr(value, f.name), arrays, f"{key}/{f.name}")
-            for f in dataclasses.fields(value)
-        }
+        fields = {f.name: _encode(getattr(value, f.name), arrays, f"{key}/{f.name}") for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, np.ndarray):
         arrays[key] = value

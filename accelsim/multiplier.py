@@ -78,9 +78,7 @@ def smallest_multiplier(
     )
 
 
-def worst_error(
-    scheme: str, params: dict[str, int], scale: Fraction, qmin: int, qmax: int
-) -> tuple[Fraction, int]:
+def worst_error(scheme: str, params: dict[str, int], scale: Fraction, qmin: int, qmax: int) -> tuple[Fraction, int]:
     """max |code - clamp(acc * scale)| over the scheme's domain, and an accumulator that reaches it.
 
     Between two steps of the code the error is monotone, so the ends of each step suffice.

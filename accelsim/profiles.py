@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -23,6 +23,7 @@ class OperatorNumerics:
     """How one operator computes.
 
     scheme: requantization scheme (a name of names.SCHEMES), None where the operator uses none.
+    wide_scheme: the scheme for activations of more than 8 bits, where the runtime has another one for them.
     product: precision of the product of scales (a name of requant.PRODUCTS).
     arithmetic: the operator's own form (a name of names.ARITHMETIC[operator]), None for matrix operators.
     options: the scheme's named choices, e.g. {"rounding": "half_even"}.
@@ -32,6 +33,11 @@ class OperatorNumerics:
     product: str = "float64"
     arithmetic: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    wide_scheme: str | None = None
+
+    def for_activations(self, bits: int) -> OperatorNumerics:
+        """Itself, with the scheme that holds for activations of that many bits."""
+        return replace(self, scheme=self.wide_scheme) if bits > 8 and self.wide_scheme else self
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,7 @@ class NumericProfile:
             return self.operators[name]
         except KeyError:
             raise AccelsimError(
-                f"profile {self.name!r} does not define operator {name!r}; "
-                f"it defines {', '.join(self.operators)}"
+                f"profile {self.name!r} does not define operator {name!r}; it defines {', '.join(self.operators)}"
             ) from None
 
     def has_width(self, bits: int) -> bool:
@@ -100,12 +105,13 @@ def parse_profile(data: Any, where: str) -> NumericProfile:
 
 
 def _operator(where: str, operator: str, fields: dict[str, Any]) -> OperatorNumerics:
-    unknown = set(fields) - {"scheme", "product", "arithmetic", "options"}
+    unknown = set(fields) - {"scheme", "wide_scheme", "product", "arithmetic", "options"}
     if unknown:
         raise AccelsimError(f"{where}: unknown fields {sorted(unknown)}")
     numerics = OperatorNumerics(**fields)
     checks = (
         ("scheme", numerics.scheme, SCHEMES),
+        ("wide_scheme", numerics.wide_scheme, SCHEMES),
         ("product", numerics.product, PRODUCTS),
         ("arithmetic", numerics.arithmetic, ARITHMETIC.get(operator, ())),
     )

@@ -52,14 +52,10 @@ class QuantParams:
         if zero_point.shape not in ((), scale.shape):
             raise AccelsimError(f"zero_point of shape {zero_point.shape} for a scale of shape {scale.shape}")
         if np.any(zero_point < self.qmin) or np.any(zero_point > self.qmax):
-            raise AccelsimError(
-                f"zero_point must lie within [{self.qmin}, {self.qmax}] so that real zero has a code"
-            )
+            raise AccelsimError(f"zero_point must lie within [{self.qmin}, {self.qmax}] so that real zero has a code")
         if scale.ndim:
             object.__setattr__(self, "scale", scale)
-            object.__setattr__(
-                self, "zero_point", np.broadcast_to(zero_point, scale.shape).astype(np.int64)
-            )
+            object.__setattr__(self, "zero_point", np.broadcast_to(zero_point, scale.shape).astype(np.int64))
         else:
             object.__setattr__(self, "scale", float(scale))
             object.__setattr__(self, "zero_point", int(zero_point))
@@ -141,9 +137,7 @@ class QTensor:
     def __post_init__(self) -> None:
         if self.values.dtype.kind not in "iu":
             raise AccelsimError(f"a QTensor holds integer codes, not {self.values.dtype}")
-        if self.values.size and (
-            self.values.min() < self.params.qmin or self.values.max() > self.params.qmax
-        ):
+        if self.values.size and (self.values.min() < self.params.qmin or self.values.max() > self.params.qmax):
             raise AccelsimError(
                 f"codes in [{self.values.min()}, {self.values.max()}] do not fit "
                 f"{self.params.bits} {'signed' if self.params.signed else 'unsigned'} bits"

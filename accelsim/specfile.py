@@ -38,8 +38,7 @@ def _locate(name_or_path: str | Path, folder: str) -> tuple[str, str]:
     close = difflib.get_close_matches(text, known, 3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise AccelsimError(
-        f"unknown {folder.removesuffix('s')} {text!r}{hint} Known: {', '.join(known)}; "
-        "or give the path of a .yaml file"
+        f"unknown {folder.removesuffix('s')} {text!r}{hint} Known: {', '.join(known)}; or give the path of a .yaml file"
     )
 
 
@@ -57,9 +56,7 @@ def _node_lines(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, wher
             _node_lines(value, (*path, index), lines, where)
 
 
-def read_spec_file(
-    name_or_path: str | Path, folder: str, _seen: tuple[str, ...] = ()
-) -> tuple[dict, str, Lines]:
+def read_spec_file(name_or_path: str | Path, folder: str, _seen: tuple[str, ...] = ()) -> tuple[dict, str, Lines]:
     """(data, where, line of each field) of a file, with the file that it `extends` merged below it."""
     text, where = _locate(name_or_path, folder)
     if where in _seen:
@@ -125,9 +122,7 @@ def validated(model: type[M], data: Any, where: str, lines: Lines | None = None)
         for item in error.errors():
             place = tuple(p for p in item["loc"])
             line = (
-                next(
-                    (f"line {lines[place[:n]]}, " for n in range(len(place), 0, -1) if place[:n] in lines), ""
-                )
+                next((f"line {lines[place[:n]]}, " for n in range(len(place), 0, -1) if place[:n] in lines), "")
                 if lines
                 else ""
             )

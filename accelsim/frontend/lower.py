@@ -86,8 +86,9 @@ class Lowering:
         """Accumulators at scale s_x * s_w to the output's grid; None where the accumulators leave as they are."""
         if node.name not in self.activations:
             return None
-        scales = (self.params(node.inputs[0]).scale, self.weight(node).params.scale, self.params(node).scale)
-        return self._requantizer(node, self.profile.operator(operator), scales)
+        x = self.params(node.inputs[0])
+        numerics = self.profile.operator(operator).for_activations(x.bits)
+        return self._requantizer(node, numerics, (x.scale, self.weight(node).params.scale, self.params(node).scale))
 
     def requantize_numerics(self, node: FloatNode) -> dict[str, Any]:
         x, y = self.params(node.inputs[0]), self.params(node)
