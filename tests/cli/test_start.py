@@ -38,7 +38,7 @@ def test_start_up_imports_nothing_heavy():
 
 
 def test_installed_command_shows_every_verb():
-    found = subprocess.run([sys.executable, "-m", "accelsim.cli", "--help"], capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-m", "accelsim", "--help"], capture_output=True, text=True)
     assert found.returncode == 0 and found.stderr == ""
     assert all(verb in found.stdout for verb in VERBS)
 

@@ -1,5 +1,0 @@
-"""`python -m accelsim.cli` is `accelsim`."""
-
-from accelsim.cli import main
-
-main()
