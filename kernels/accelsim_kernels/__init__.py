@@ -10,8 +10,9 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
-    "activity": "activity",
     "SCHEMES": "names",
+    "activation_table": "activations",
+    "activity": "activity",
     "add": "pairwise",
     "average_pool2d": "pooling",
     "batch_matmul": "composed",
@@ -19,6 +20,9 @@ _HOMES = {
     "concat": "elementwise",
     "conv2d": "mac_array",
     "dequantize": "elementwise",
+    "hard_swish": "activations",
+    "leaky_relu": "activations",
+    "logistic": "activations",
     "lut": "elementwise",
     "matmul": "mac_array",
     "max_pool2d": "pooling",
@@ -30,11 +34,14 @@ _HOMES = {
     "pack_conv2d": "mac_array",
     "pad": "elementwise",
     "quantize": "elementwise",
-    "set_threads": "_threads",
     "requantize": "requantization",
     "rescale": "elementwise",
+    "resize_bilinear": "resizing",
+    "resize_nearest": "resizing",
+    "set_threads": "_threads",
     "softmax": "softmax_rows",
     "sub": "pairwise",
+    "tanh": "activations",
     "transpose_conv2d": "composed",
 }
 

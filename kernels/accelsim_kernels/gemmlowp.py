@@ -27,18 +27,18 @@ def saturating_left(x, shift: int) -> np.ndarray:
     return np.clip(np.asarray(x, np.int64) << shift, -(2**31), _TOP)
 
 
-def exp_of_negative(a) -> np.ndarray:
-    """exp(a), a <= 0 in Q5.26, result in Q0.31 (F10): a Taylor step below 1/4, then one factor per bit."""
+def exp_of_negative(a, integer_bits: int = 5) -> np.ndarray:
+    """exp(a), a <= 0 with that many integer bits, in Q0.31 (F10): Taylor below 1/4, then a factor per bit."""
     a = np.asarray(a, np.int64)
-    quarter = 2**24
+    quarter = 2 ** (29 - integer_bits)
     rest = (a & (quarter - 1)) - quarter
-    x = (rest << 5) + 2**28
+    x = (rest << integer_bits) + 2**28
     x2 = high_multiply(x, x)
     x3, x4 = high_multiply(x2, x), high_multiply(x2, x2)
     series = high_multiply(divide_by_power_of_two(x4, 2) + x3, 715827883) + x2
     y = 1895147668 + high_multiply(1895147668, x + divide_by_power_of_two(series, 1))
-    for bit, factor in enumerate(EXP_FACTORS):
-        y = np.where(((rest - a) >> (24 + bit)) & 1 != 0, high_multiply(y, factor), y)
+    for place, factor in enumerate(EXP_FACTORS[: integer_bits + 2]):
+        y = np.where(((rest - a) & (quarter << place)) != 0, high_multiply(y, factor), y)
     return np.where(a == 0, _TOP, y)
 
 
@@ -58,3 +58,12 @@ def one_over_one_plus(x) -> np.ndarray:
 def leading_zeros(x) -> np.ndarray:
     """Zeros above the highest set bit of a positive int32."""
     return 31 - np.floor(np.log2(np.asarray(x, np.float64))).astype(np.int64)
+
+
+def one_minus_over_one_plus(x) -> np.ndarray:
+    """(1 - x) / (1 + x), x in [0, 1] as Q0.31, result in Q0.31 (F12)."""
+    half = (np.asarray(x, np.int64) + _TOP + 1) >> 1
+    y = 1515870810 + high_multiply(half, -1010580540)
+    for _ in range(3):
+        y = y + saturating_left(high_multiply(y, 2**29 - high_multiply(half, y)), 2)
+    return saturating_left(y - 2**29, 2)

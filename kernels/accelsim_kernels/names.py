@@ -188,4 +188,9 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
         "gemmlowp": ("diff_min",),  # 8-bit codes, fixed-point exp and Newton reciprocal: TFLite, CMSIS-NN
         "table": (),  # int16 codes, interpolated tables: TFLite, CMSIS-NN
     },
+    # logistic and tanh; as a table of every 8-bit code in float (LiteRT) they are lut with activation_table
+    "logistic": {
+        "gemmlowp": ("input_range_radius",),  # 8-bit codes, fixed-point exp and Newton steps: TFLite Micro
+        "table": (),  # int16 codes, 256 interpolated points of the sigmoid: TFLite
+    },
 })

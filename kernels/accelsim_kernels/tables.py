@@ -50,7 +50,9 @@ def code_table(
     codes = []
     for x in range(lowest, highest + 1):
         real = f(input_scale) * f(x - input_zero_point)
-        codes.append(min(max(_round(float(f(function(float(real))) * inverse)) + zero_point, qmin), qmax))
+        with np.errstate(over="ignore"):
+            scaled = float(f(function(float(real))) * inverse)
+        codes.append(min(max(_round(min(max(scaled, -(2.0**62)), 2.0**62)) + zero_point, qmin), qmax))
     return np.array(codes)
 
 
@@ -58,3 +60,7 @@ def _round(x: float) -> int:
     """C's round(): ties away from zero."""
     whole = math.trunc(x)
     return whole + (x - whole >= 0.5) - (x - whole <= -0.5)
+
+
+#: round(65536 * sigmoid(i / 24)), i = 0 .. 255, held below 2**16: TensorFlow Lite's sigmoid_table_uint16
+SIGMOID = np.array([min(_round(65536 / (1 + math.exp(-i / 24))), 65535) for i in range(256)], np.int64)

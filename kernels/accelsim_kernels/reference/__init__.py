@@ -6,6 +6,7 @@ from importlib import import_module
 
 #: public name -> module that holds it
 _HOMES = {
+    "activation_table": "activations",
     "activity": "activity",
     "add": "pairwise",
     "average_pool2d": "pooling",
@@ -14,6 +15,9 @@ _HOMES = {
     "concat": "elementwise",
     "conv2d": "mac_array",
     "dequantize": "elementwise",
+    "hard_swish": "activations",
+    "leaky_relu": "activations",
+    "logistic": "activations",
     "lut": "elementwise",
     "matmul": "mac_array",
     "max_pool2d": "pooling",
@@ -27,8 +31,11 @@ _HOMES = {
     "quantize": "elementwise",
     "requantize": "requantization",
     "rescale": "elementwise",
+    "resize_bilinear": "resizing",
+    "resize_nearest": "resizing",
     "softmax": "softmax_rows",
     "sub": "pairwise",
+    "tanh": "activations",
     "transpose_conv2d": "composed",
 }
 

@@ -10,18 +10,17 @@ def saturate(x: int, bits: int) -> int:
     return min(max(x, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
 
 
-def exp_of_negative(a: int) -> int:
-    """exp(a), a <= 0 in Q5.26, result in Q0.31 (F10)."""
+def exp_of_negative(a: int, integer_bits: int = 5) -> int:
+    """exp(a), a <= 0 with that many integer bits, in Q0.31 (F10)."""
     if a == 0:
         return 2**31 - 1
-    quarter = 2**24
-    below_quarter = a % quarter - quarter
-    y = _exp_on_interval(below_quarter * 2**5)
+    one = 2 ** (31 - integer_bits)
+    below_quarter = a % (one // 4) - one // 4
+    y = _exp_on_interval(below_quarter * 2**integer_bits)
     remainder = below_quarter - a
-    for exponent, factor in (
-        (-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401), (4, 242),
-    ):  # fmt: skip
-        if remainder & 2 ** (26 + exponent):
+    factors = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 39332535, 3: 720401, 4: 242}
+    for exponent, factor in factors.items():
+        if exponent < integer_bits and remainder & (one * 4 * 2 ** (exponent + 2) // 16):
             y = high_multiply(y, factor)
     return y
 
@@ -44,3 +43,14 @@ def one_over_one_plus(x: int) -> int:
         correction = 2**29 - high_multiply(half, y)
         y += saturate(high_multiply(y, correction) * 4, 32)
     return saturate(y * 2, 32)
+
+
+def one_minus_over_one_plus(x: int) -> int:
+    """(1 - x) / (1 + x), x in [0, 1] as Q0.31, result in Q0.31 (F12)."""
+    total = x + 2**31 - 1
+    half = (total + (1 if total >= 0 else -1)) // 2
+    y = 1515870810 + high_multiply(half, -1010580540)
+    for _ in range(3):
+        correction = 2**29 - high_multiply(half, y)
+        y += saturate(high_multiply(y, correction) * 4, 32)
+    return saturate((y - 2**29) * 4, 32)

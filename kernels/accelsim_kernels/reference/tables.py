@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -42,10 +41,7 @@ def code_table(
     step, inverse = single(float(input_scale)), single(1 / single(float(scale)))
     codes = []
     for x in range(lowest, highest + 1):
-        value = function(float(single(step * (x - input_zero_point))))
-        if math.isinf(value):
-            codes.append(qmax if value > 0 else qmin)
-            continue
+        value = min(max(function(float(single(step * (x - input_zero_point)))), -(2.0**100)), 2.0**100)
         real = single(single(value) * inverse)
         codes.append(min(max(round_fraction(real, "half_away") + zero_point, qmin), qmax))
     return codes
