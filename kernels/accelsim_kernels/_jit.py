@@ -31,6 +31,7 @@ import numpy as np
 
 FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger("accelsim_kernels")
 _lock = threading.RLock()
 _announced = False
@@ -159,10 +160,7 @@ def _load(name: str, build: Callable[[], str]) -> int:
     path = folder / f"{name}.o" if folder else None
     code = None
     if path is not None:
-        try:
-            code = path.read_bytes()
-        except OSError:
-            code = None
+        code = _kept(path)
     if code is None:
         _announce(folder)
         code = _object_code(build())
@@ -218,13 +216,23 @@ def _address(code: bytes) -> int:
     return engine.get_function_address("kernel")
 
 
+def _kept(path: Path) -> bytes | None:
+    """The code that _keep wrote there, if it is there and whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
 def _keep(path: Path, code: bytes) -> None:
-    """Write beside, then rename; a folder that cannot be written is no error."""
+    """Write beside with a digest in front, then rename; a folder that cannot be written is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
         with os.fdopen(handle, "wb") as file:
-            file.write(code)
+            file.write(hashlib.sha256(code).digest() + code)
         os.replace(temporary, path)
     except OSError as error:
         _log.info("compiled code could not be kept: %s", error)
