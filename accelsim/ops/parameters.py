@@ -19,6 +19,8 @@ def add_parameters(numerics: OperatorNumerics, a: QuantParams, b: QuantParams, y
     """
     if numerics.arithmetic == "float32":
         return {"a_scale": a.scale, "b_scale": b.scale, "scale": y.scale}
+    if numerics.arithmetic == "weighted":
+        return {**_weighted(a.scale, b.scale, y.scale), **numerics.options}
     if numerics.arithmetic == "power-of-two":
         exponents = [_exponent(p) for p in (a, b, y)]
         base = min(exponents[:2])
@@ -29,6 +31,8 @@ def add_parameters(numerics: OperatorNumerics, a: QuantParams, b: QuantParams, y
             **numerics.options,
         }
     headroom = 20 if max(a.bits, b.bits) <= 8 else 15
+    if max(a.bits, b.bits) == 16 and not all(p.signed and p.symmetric for p in (a, b)):
+        headroom = 14  # 17-bit differences still fit int32
     common = 2.0 * max(a.scale, b.scale)
     inside = numerics.scheme.startswith("tosa")
     gain = 2.0**headroom if inside else 1.0
@@ -41,6 +45,17 @@ def add_parameters(numerics: OperatorNumerics, a: QuantParams, b: QuantParams, y
         for name, value in decompose(numerics.scheme, scale).items():
             parameters[f"{prefix}{name}"] = value
     return parameters
+
+
+def _weighted(a: float, b: float, y: float) -> dict[str, int]:
+    """Integer weights of up to 21 bits for two operands, XNNPACK's xnn_init_qs8_add_minmax_params.
+
+    shift = 20 - exponent of the larger float32 ratio; weights are the ratios times 2**shift, ties to even.
+    """
+    ratios = [np.float32(s) / np.float32(y) for s in (a, b)]
+    right = 20 - (int(np.frexp(max(ratios))[1]) - 1)
+    weights = [int(np.rint(np.ldexp(np.float64(ratio), right))) for ratio in ratios]
+    return {"a_multiplier": weights[0], "b_multiplier": weights[1], "shift": -right}
 
 
 def mean_scale_parameters(numerics: OperatorNumerics, x: QuantParams, y: QuantParams, count: int) -> dict[str, Any]:

@@ -164,6 +164,7 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
             "a_multiplier", "a_shift", "b_multiplier", "b_shift", "multiplier", "shift",
         ),
         "float32": ("a_scale", "b_scale", "scale"),  # ONNX Runtime QLinearAdd
+        "weighted": ("a_multiplier", "b_multiplier", "shift", "rounding"),  # XNNPACK, QNNPACK
         "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),  # exact sum, one rounding shift
     },
     "sub": {
@@ -171,6 +172,7 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
             "scheme", "left_shift",
             "a_multiplier", "a_shift", "b_multiplier", "b_shift", "multiplier", "shift",
         ),
+        "weighted": ("a_multiplier", "b_multiplier", "shift", "rounding"),  # XNNPACK, QNNPACK
         "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),
     },
     "average_pool2d": {

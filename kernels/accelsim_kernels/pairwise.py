@@ -27,6 +27,8 @@ def add(
     left_shift 20, 15 for int16; TOSA: 0, the shift is part of a_shift and b_shift).
     "float32": a_scale, b_scale, scale: fused multiply-adds of float32 ratios, ties to even (ONNX Runtime's
     AVX2 QLinearAdd).
+    "weighted": ((a - za) * a_multiplier + (b - zb) * b_multiplier), then `shift` (negative = right) rounded as
+    `rounding` names (XNNPACK, QNNPACK).
     "power-of-two": ((a - za) << a_shift) + ((b - zb) << b_shift), then `shift` (negative = right) rounded as
     `rounding` names; a_shift, b_shift >= 0.
     """
@@ -74,6 +76,9 @@ def _same(a, b) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _combine(sign: int, a: np.ndarray, b: np.ndarray, output: dict, **params) -> np.ndarray:
+    if "left_shift" not in params and "a_multiplier" in params:
+        total = a.astype(np.int64) * params["a_multiplier"] + sign * (b.astype(np.int64) * params["b_multiplier"])
+        return apply_scheme(total, "shift", params["shift"], rounding=params["rounding"], **output)
     if "left_shift" not in params:
         shifts = params["a_shift"], params["b_shift"]
         if not 0 <= min(shifts) <= max(shifts) <= 40:

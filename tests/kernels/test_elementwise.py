@@ -167,6 +167,15 @@ def test_add_power_of_two(rounding):
     )
 
 
+@pytest.mark.parametrize("rounding", ["half_up", "half_away"])
+def test_add_weighted(rounding):
+    for dtype in DTYPES:
+        a, b = np.meshgrid(of_dtype(dtype), of_dtype(dtype))
+        how = {"arithmetic": "weighted", "a_multiplier": 1048577, "b_multiplier": 700001, "shift": -21}
+        both("add", a, b, rounding=rounding, a_zero_point=3, b_zero_point=-2, zero_point=1, **limits(dtype), **how)
+        both("sub", a, b, rounding=rounding, a_zero_point=3, b_zero_point=-2, zero_point=1, **limits(dtype), **how)
+
+
 def test_add_broadcasts():
     a, b = np.arange(6, dtype=np.int8).reshape(2, 3), np.array([1, 2, 3], np.int8)
     keywords = {"arithmetic": "power-of-two", "a_shift": 0, "b_shift": 0, "shift": 0, "rounding": "floor"}

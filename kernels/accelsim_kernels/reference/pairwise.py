@@ -59,6 +59,10 @@ def _same(a, b) -> np.dtype:
 
 
 def _combine(sign: int, a, b, za: int, zb: int, output: dict, **params) -> np.ndarray:
+    if "left_shift" not in params and "a_multiplier" in params:
+        one = lambda p, q: (p - za) * params["a_multiplier"] + sign * (q - zb) * params["b_multiplier"]  # noqa: E731
+        total = _pairs(a, b, one, np.int64)
+        return apply_scheme(total, "shift", params["shift"], rounding=params["rounding"], **output)
     if "left_shift" not in params:
         shifts = params["a_shift"], params["b_shift"]
         if not 0 <= min(shifts) <= max(shifts) <= 40:
