@@ -4,6 +4,8 @@ other. A technology names the table it uses; `accelsim.pricing.price_both_scalin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from accelsim.errors import AccelsimError
@@ -21,7 +23,7 @@ TPUV4I_ENERGY = {"multiplier": 0.07 / 0.2, "requantize_multiply": 1.48 / 3.1, "a
                  "register": 0.03 / 0.1, "sram": 8.5 / 20, "other": 0.07 / 0.2}  # fmt: skip
 
 
-def _between(table: dict[float, float], node_nm: float) -> float:
+def _between(table: Mapping[int, float], node_nm: float) -> float:
     """Log-log interpolation over nodes, clamped at the table's ends."""
     nodes = sorted(table)
     return float(np.exp(np.interp(np.log(node_nm), np.log(nodes), np.log([table[n] for n in nodes]))))

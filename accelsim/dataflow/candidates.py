@@ -64,9 +64,7 @@ def candidates_of(p: Problems, row: int, machine: Machine, budget: int = BUDGET)
         limit, orders = limit - (chosen is not None), [ORDERS.index(order) for order in ("mnk", "mkn", "nkm")]
         if limit < 3:
             break
-    shape = np.array(
-        [(*pixel, tc, tn) for pixel in pixels for tc in sizes[3] for tn in sizes[4]], dtype=np.int64
-    )
+    shape = np.array([(*pixel, tc, tn) for pixel in pixels for tc in sizes[3] for tn in sizes[4]], dtype=np.int64)
     return np.column_stack([np.repeat(shape, len(orders), axis=0), np.tile(np.array(orders), len(shape))])
 
 
@@ -102,9 +100,7 @@ def tiles_from(table: np.ndarray) -> Tiles:
     return Tiles(*(np.ascontiguousarray(table[:, i]) for i in range(6)))
 
 
-def all_candidates(
-    p: Problems, machine: Machine, names: Iterable[str], budget: int = BUDGET
-) -> tuple[Schedules, Ints]:
+def all_candidates(p: Problems, machine: Machine, names: Iterable[str], budget: int = BUDGET) -> tuple[Schedules, Ints]:
     """(schedules of every candidate, the row of p each belongs to).
 
     Raises AccelsimError that names the layer whose smallest tile does not fit into the buffers.
@@ -114,9 +110,7 @@ def all_candidates(
     plan = schedules(p.take(index), tiles_from(np.concatenate(tables)), machine)
     for row, name in enumerate(names):
         if not plan.fits[index == row].any():
-            least = {
-                level: float(np.min(need[index == row])) / 8 for level, need in plan.footprint_bits.items()
-            }
+            least = {level: float(np.min(need[index == row])) / 8 for level, need in plan.footprint_bits.items()}
             sizes = {level.name: int(np.max(level.size_bits)) // 8 for level in machine.levels[1:]}
             raise AccelsimError(
                 f"layer {name!r} does not fit on chip: its smallest tiles need {least} bytes "

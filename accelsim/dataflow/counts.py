@@ -168,9 +168,7 @@ def _last(size: Ints, tile: Ints) -> Ints:
     return np.where(size % tile > 0, size % tile, tile)
 
 
-def _last_stream(
-    dataflow: str, p: Problems, t: Tiles, lanes: Ints, steps: Ints, stays: Ints, one_stream: Ints
-) -> Ints:
+def _last_stream(dataflow: str, p: Problems, t: Tiles, lanes: Ints, steps: Ints, stays: Ints, one_stream: Ints) -> Ints:
     """Cycles of the very last fold's stream: nothing has to be loaded behind it."""
     if dataflow == "weight_stationary":
         last = _last(p.b, t.tb) * _last(p.oy, t.ty) * _last(p.ox, t.tx) * steps

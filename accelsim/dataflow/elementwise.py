@@ -24,9 +24,7 @@ class ElementwisePlan:
     latency_cycles: int
 
 
-def elementwise_plan(
-    nest: ElementwiseNest, machine: Machine, stays: Residency | None = None
-) -> ElementwisePlan:
+def elementwise_plan(nest: ElementwiseNest, machine: Machine, stays: Residency | None = None) -> ElementwisePlan:
     """Each input comes from DRAM into its buffer and from there to the vector unit; outputs go the way back;
     what is resident stays in the buffer.
 
@@ -47,9 +45,7 @@ def elementwise_plan(
         reads[buffer_out]["output"] = writes[machine.dram.name]["output"] = nest.output_elements
     operations = math.ceil(nest.operations)
     vector_cycles = -(-operations // int(machine.vector_lanes))
-    stored = {
-        level.name: {o: float(level.stored_bits(b)) for o, b in bits.items()} for level in machine.levels
-    }
+    stored = {level.name: {o: float(level.stored_bits(b)) for o, b in bits.items()} for level in machine.levels}
     times = [vector_cycles]
     for level in machine.levels:
         moved = sum(

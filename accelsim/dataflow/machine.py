@@ -159,9 +159,7 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
     """
     many = [specs] if isinstance(specs, AcceleratorSpec) else list(specs)
     if len({structure(spec) for spec in many}) != 1:
-        raise AccelsimError(
-            "specs that are priced together must have the same dataflow, elements and memories"
-        )
+        raise AccelsimError("specs that are priced together must have the same dataflow, elements and memories")
     first = many[0]
 
     def column(values: Sequence[float], dtype: type = np.int64) -> Ints:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.shapes import LoopNest
 
-Ints = np.ndarray  # int64, one entry per priced pair
+Ints = Any  #: integers (int64), one entry per priced pair, or a number for all of them
 
 
 def ceil_div(a: Ints, b: Ints) -> Ints:
@@ -130,8 +131,6 @@ def problems_of(
     """
     table = np.array([_row(nest) for nest in nests], dtype=np.int64).reshape(len(nests), -1)
     fractions = np.array(zeros if zeros is not None else [(0.0, 0.0)] * len(nests)).reshape(-1, 2)
-    stay = np.array(resident if resident is not None else [(0, 0, 0)] * len(nests), dtype=np.int64).reshape(
-        -1, 3
-    )
+    stay = np.array(resident if resident is not None else [(0, 0, 0)] * len(nests), dtype=np.int64).reshape(-1, 3)
     columns = (np.ascontiguousarray(table[:, i]) for i in range(table.shape[1]))
     return Problems(*columns, *fractions.T, *stay.T)

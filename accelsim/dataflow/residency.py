@@ -25,9 +25,7 @@ class Residency:
     reserved_bits: int = 0
 
 
-def residency(
-    layers: Sequence[tuple[str, str, Nest]], edges: Edges, machine: Machine
-) -> dict[str, Residency]:
+def residency(layers: Sequence[tuple[str, str, Nest]], edges: Edges, machine: Machine) -> dict[str, Residency]:
     """By layer name. A tensor stays if all its consumers are known and, with those already staying, it takes
     no more than `RESIDENT_SHARE` of the buffer from its producer to its last consumer; earlier tensors go
     first.

@@ -62,9 +62,7 @@ def row_stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:
     work = passes * strips * p.b * p.ox * per_row * s.folds
     outputs, weights = p.m * p.n * p.groups, p.k * p.n * p.groups
     weight_reads = weights * strips * ceil_div(p.b, t.tb) * ceil_div(p.ox, t.tx)
-    load = np.where(
-        machine.overlap_folds, 0, ceil_div(weight_reads * p.weight_bits, machine.load_bits_per_cycle)
-    )
+    load = np.where(machine.overlap_folds, 0, ceil_div(weight_reads * p.weight_bits, machine.load_bits_per_cycle))
     rows = halo_rows(p.oy, s.e, p.fy, p.stride_y, p.dilation_y, p.pad_top, p.iy)
     columns = halo_rows(p.ox, t.tx, p.fx, p.stride_x, p.dilation_x, p.pad_left, p.ix)
     inputs = p.b * p.c * p.groups * rows * columns

@@ -69,9 +69,7 @@ def scalesim_compat(
             raise AccelsimError(f"scalesim_compat: {name} must be at least 1, not {size}")
     if dataflow not in _FLOWS:
         raise AccelsimError(f"scalesim_compat: unknown dataflow {dataflow!r}; known: os, ws, is")
-    out_h, out_w = (
-        -(-(size - filt + stride) // stride) for size, filt in ((ifmap_h, filt_h), (ifmap_w, filt_w))
-    )
+    out_h, out_w = (-(-(size - filt + stride) // stride) for size, filt in ((ifmap_h, filt_h), (ifmap_w, filt_w)))
     m, k, n = out_h * out_w, filt_h * filt_w * channels, num_filt
     flow = _FLOWS[dataflow]
     on_rows, on_cols, streamed = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[flow]

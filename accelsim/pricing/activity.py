@@ -27,7 +27,8 @@ class Activity:
             if value is not None and not 0 <= value <= 1:
                 raise AccelsimError(f"Activity.{name} must be a fraction from 0 to 1, not {value!r}")
 
-    def toggles(self, average: float) -> tuple[float, float, float]:
+    def toggles(self, average: tuple[float, float, float]) -> tuple[float, float, float]:
         """(input, weight, partial sum) toggles, the average where unknown."""
         known = (self.input_toggles, self.weight_toggles, self.psum_toggles)
-        return tuple(average if value is None else value for value in known)
+        inputs, weights, sums = (a if value is None else value for value, a in zip(known, average, strict=True))
+        return inputs, weights, sums

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from accelsim.dataflow.machine import fused_width
 from accelsim.errors import AccelsimError
 from accelsim.hardware import ArraySpec, TechnologySpec
 
-Number = np.ndarray | float
+Number = Any  # a number or a column of them
 
 
 def multiplier_factor(
