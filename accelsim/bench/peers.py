@@ -14,15 +14,20 @@ Run = Callable[[], np.ndarray]
 
 def matmul_peers(problem: MatmulProblem, threads: int) -> dict[str, Run]:
     """Contenders that are installed and take these dtypes, by name."""
-    return _present({"onnxruntime MatMulInteger": _ort_matmul(problem, threads),
-                     "torch _int_mm": _torch_int_mm(problem, threads)})
+    return _present(
+        {"onnxruntime MatMulInteger": _ort_matmul(problem, threads), "torch _int_mm": _torch_int_mm(problem, threads)}
+    )
 
 
 def conv_peers(problem: ConvProblem, threads: int) -> dict[str, Run]:
     """Contenders that are installed, by name."""
-    return _present({"onnxruntime QLinearConv": _ort_conv(problem, threads),
-                     "torch onednn": _torch_conv(problem, threads, "onednn"),
-                     "torch fbgemm": _torch_conv(problem, threads, "fbgemm")})
+    return _present(
+        {
+            "onnxruntime QLinearConv": _ort_conv(problem, threads),
+            "torch onednn": _torch_conv(problem, threads, "onednn"),
+            "torch fbgemm": _torch_conv(problem, threads, "fbgemm"),
+        }
+    )
 
 
 def _present(peers: dict[str, Run | None]) -> dict[str, Run]:
@@ -49,9 +54,13 @@ def _ort_matmul(problem: MatmulProblem, threads: int) -> Run | None:
         return None
     kinds, make = onnx.TensorProto, onnx.helper.make_tensor_value_info
     a_kind = kinds.UINT8 if problem.a_dtype == "uint8" else kinds.INT8
-    session = _session([onnx.helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
-                       [make("a", a_kind, problem.a.shape)], [onnx.numpy_helper.from_array(problem.b, "b")],
-                       [make("y", kinds.INT32, None)], threads)
+    session = _session(
+        [onnx.helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
+        [make("a", a_kind, problem.a.shape)],
+        [onnx.numpy_helper.from_array(problem.b, "b")],
+        [make("y", kinds.INT32, None)],
+        threads,
+    )
     feed = {"a": problem.a}
     return lambda: session.run(None, feed)[0]
 
@@ -75,13 +84,26 @@ def _ort_conv(problem: ConvProblem, threads: int) -> Run | None:
     except ImportError:
         return None
     kinds, make, shape = onnx.TensorProto, onnx.helper.make_tensor_value_info, problem.shape
-    arrays = {"xs": np.float32(X_SCALE), "xz": np.uint8(X_ZERO_POINT), "ws": problem.w_scales,
-              "w": np.ascontiguousarray(problem.w.transpose(0, 3, 1, 2)), "wz": np.zeros(shape.outputs, np.int8),
-              "ys": np.float32(Y_SCALE), "yz": np.uint8(Y_ZERO_POINT), "b": problem.bias}
+    arrays = {
+        "xs": np.float32(X_SCALE),
+        "xz": np.uint8(X_ZERO_POINT),
+        "ws": problem.w_scales,
+        "w": np.ascontiguousarray(problem.w.transpose(0, 3, 1, 2)),
+        "wz": np.zeros(shape.outputs, np.int8),
+        "ys": np.float32(Y_SCALE),
+        "yz": np.uint8(Y_ZERO_POINT),
+        "b": problem.bias,
+    }
     constants = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()]
-    node = onnx.helper.make_node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], ["y"],
-                                 kernel_shape=[shape.taps] * 2, strides=[shape.stride] * 2, group=shape.groups,
-                                 pads=[problem.padding] * 4)
+    node = onnx.helper.make_node(
+        "QLinearConv",
+        ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"],
+        ["y"],
+        kernel_shape=[shape.taps] * 2,
+        strides=[shape.stride] * 2,
+        group=shape.groups,
+        pads=[problem.padding] * 4,
+    )
     x = np.ascontiguousarray(problem.x.transpose(0, 3, 1, 2))
     session = _session([node], [make("x", kinds.UINT8, x.shape)], constants, [make("y", kinds.UINT8, None)], threads)
     feed = {"x": x}
@@ -100,7 +122,10 @@ def _torch_conv(problem: ConvProblem, threads: int, engine: str) -> Run | None:
     shape = problem.shape
     w = torch._make_per_channel_quantized_tensor(
         torch.from_numpy(np.ascontiguousarray(problem.w.transpose(0, 3, 1, 2))),
-        torch.from_numpy(problem.w_scales.astype(np.float64)), torch.zeros(shape.outputs, dtype=torch.int64), 0)
+        torch.from_numpy(problem.w_scales.astype(np.float64)),
+        torch.zeros(shape.outputs, dtype=torch.int64),
+        0,
+    )
     bias = torch.from_numpy((problem.bias * (np.float32(X_SCALE) * problem.w_scales)).astype(np.float32))
     pairs = [shape.stride] * 2, [problem.padding] * 2, [1, 1]
     packed = torch.ops.quantized.conv2d_prepack(w, bias, *pairs, shape.groups)

@@ -96,10 +96,20 @@ class ConvProblem:
     @cached_property
     def keywords(self) -> dict[str, Any]:
         pad, stride = (self.padding, self.padding), (self.shape.stride, self.shape.stride)
-        return {"stride": stride, "padding": (pad, pad), "groups": self.shape.groups, "x_zero_point": X_ZERO_POINT,
-                "bias": self.bias,
-                "requantize": {"scheme": "onnx-float", "scale": self.multipliers, "zero_point": Y_ZERO_POINT,
-                               "qmin": 0, "qmax": 255}}
+        return {
+            "stride": stride,
+            "padding": (pad, pad),
+            "groups": self.shape.groups,
+            "x_zero_point": X_ZERO_POINT,
+            "bias": self.bias,
+            "requantize": {
+                "scheme": "onnx-float",
+                "scale": self.multipliers,
+                "zero_point": Y_ZERO_POINT,
+                "qmin": 0,
+                "qmax": 255,
+            },
+        }
 
     def ours(self) -> np.ndarray:
         from accelsim_kernels import conv2d

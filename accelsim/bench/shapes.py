@@ -47,26 +47,39 @@ class Conv:
         return self.out_size**2 * self.outputs * self.taps**2 * (self.channels // self.groups)
 
 
-MATMULS = (Matmul(256, 256, 256), Matmul(512, 512, 512), Matmul(1024, 1024, 1024), Matmul(64, 4096, 1024),
-           Matmul(1, 1024, 1024))
+MATMULS = (
+    Matmul(256, 256, 256),
+    Matmul(512, 512, 512),
+    Matmul(1024, 1024, 1024),
+    Matmul(64, 4096, 1024),
+    Matmul(1, 1024, 1024),
+)
 
 #: a first look: the shapes that between them exercise every path of the convolution
-SIX = (Conv(56, 64, 64, 3), Conv(14, 256, 256, 3), Conv(224, 3, 64, 7, 2), Conv(56, 24, 144, 1),
-       Conv(14, 384, 96, 1), Conv(112, 96, 96, 3, 1, 96))
+SIX = (
+    Conv(56, 64, 64, 3),
+    Conv(14, 256, 256, 3),
+    Conv(224, 3, 64, 7, 2),
+    Conv(56, 24, 144, 1),
+    Conv(14, 384, 96, 1),
+    Conv(112, 96, 96, 3, 1, 96),
+)
 
 
 def resnet18() -> tuple[Conv, ...]:
     """The distinct convolutions of ResNet-18 (He et al. 2016, table 1)."""
     layers = [Conv(224, 3, 64, 7, 2), Conv(56, 64, 64, 3)]
     for size, channels in ((56, 64), (28, 128), (14, 256)):
-        layers += [Conv(size, channels, 2 * channels, 3, 2), Conv(size, channels, 2 * channels, 1, 2),
-                   Conv(size // 2, 2 * channels, 2 * channels, 3)]
+        layers += [
+            Conv(size, channels, 2 * channels, 3, 2),
+            Conv(size, channels, 2 * channels, 1, 2),
+            Conv(size // 2, 2 * channels, 2 * channels, 3),
+        ]
     return tuple(layers)
 
 
 #: MobileNetV2's inverted residuals (Sandler et al. 2018, table 2): expansion, output channels, repeats, stride
-_INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
-             (6, 320, 1, 1))
+_INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 def mobilenet_v2() -> tuple[Conv, ...]:

@@ -12,7 +12,7 @@ from importlib import import_module
 _HOMES = {
     "SCHEMES": "names",
     "activation_table": "activations",
-    "activity": "activity",
+    "activity": "streams",
     "add": "pairwise",
     "average_pool2d": "pooling",
     "batch_matmul": "composed",

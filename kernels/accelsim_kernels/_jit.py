@@ -117,8 +117,12 @@ def _address_of() -> Callable[[np.ndarray], int]:
     read = ctypes.c_int64.from_address
     probe = np.zeros(3, np.int64)[1:]
     header = 2 * ctypes.sizeof(ctypes.c_void_p)  # the data pointer is the first field after Python's object header
-    if sys.implementation.name == "cpython" and object.__basicsize__ == header and ctypes.sizeof(
-            ctypes.c_void_p) == 8 and read(id(probe) + header).value == probe.ctypes.data:
+    if (
+        sys.implementation.name == "cpython"
+        and object.__basicsize__ == header
+        and ctypes.sizeof(ctypes.c_void_p) == 8
+        and read(id(probe) + header).value == probe.ctypes.data
+    ):
         return lambda array: read(id(array) + header).value
     return lambda array: array.ctypes.data
 
@@ -136,10 +140,12 @@ def _numba_ir(function: Callable) -> str:
     result = compiled.overloads[compiled.signatures[0]]
     inner = result.fndesc.llvm_func_name
     values = ", ".join(f"i64 %v{i}" for i in range(count))
-    entry = (f'define void @kernel({values}) {{\n'
-             "  %result = alloca ptr\n  %problem = alloca ptr\n"
-             f'  %status = call i32 @"{inner}"(ptr %result, ptr %problem{", " if count else ""}{values})\n'
-             "  ret void\n}\n")
+    entry = (
+        f"define void @kernel({values}) {{\n"
+        "  %result = alloca ptr\n  %problem = alloca ptr\n"
+        f'  %status = call i32 @"{inner}"(ptr %result, ptr %problem{", " if count else ""}{values})\n'
+        "  ret void\n}\n"
+    )
     return _hide_all_but_kernel(result.library.get_llvm_str() + "\n" + entry)
 
 
@@ -184,8 +190,13 @@ def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3,
-        reloc="default", codemodel="jitdefault", jit=True)
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="default",
+        codemodel="jitdefault",
+        jit=True,
+    )
 
 
 def _object_code(text: str) -> bytes:
@@ -265,9 +276,18 @@ def fingerprint() -> str:
     here = Path(__file__).parent
     for source in sorted(here.rglob("*.py")):
         digest.update(str(source.relative_to(here)).encode() + b"\0" + source.read_bytes() + b"\0")
-    settings = sorted(item for item in os.environ.items()
-                      if item[0].startswith("NUMBA_") and item[0] not in ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"))
-    for part in (importlib.metadata.version("numba"), importlib.metadata.version("llvmlite"), np.__version__,
-                 llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), repr(settings)):
+    settings = sorted(
+        item
+        for item in os.environ.items()
+        if item[0].startswith("NUMBA_") and item[0] not in ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+    )
+    for part in (
+        importlib.metadata.version("numba"),
+        importlib.metadata.version("llvmlite"),
+        np.__version__,
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+        repr(settings),
+    ):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]

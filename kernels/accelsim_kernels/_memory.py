@@ -14,8 +14,8 @@ from accelsim_kernels._jit import njit
 
 
 @intrinsic
-def _pointer(context, address):  # noqa: ANN001, ANN202 - Numba's protocol
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+def _pointer(context, address):
+    def generate(ctx, builder, signature, arguments):
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(types.int64), generate
@@ -34,9 +34,10 @@ def view2(address, rows, columns, dtype):
 
 
 @intrinsic(prefer_literal=False)
-def call(context, address, arguments):  # noqa: ANN001, ANN202
+def call(context, address, arguments):
     """Call the kernel at `address` with a tuple of int64."""
-    def generate(ctx, builder, signature, values):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, values):
         parts = cgutils.unpack_tuple(builder, values[1])
         word = ir.IntType(64)
         kind = ir.FunctionType(ir.VoidType(), [word] * len(parts))
@@ -49,14 +50,15 @@ def call(context, address, arguments):  # noqa: ANN001, ANN202
 _WORD = ir.IntType(64)
 
 
-def _word_at(builder, address):  # noqa: ANN001, ANN202
+def _word_at(builder, address):
     return builder.inttoptr(address, _WORD.as_pointer())
 
 
 @intrinsic
-def add_to(context, address, value):  # noqa: ANN001, ANN202
+def add_to(context, address, value):
     """Add to the int64 at `address` as one step for all threads; returns what it was."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         return builder.atomic_rmw("add", _word_at(builder, arguments[0]), arguments[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
@@ -69,18 +71,20 @@ def next_index(address):
 
 
 @intrinsic
-def observe(context, address):  # noqa: ANN001, ANN202
+def observe(context, address):
     """The int64 at `address` as other threads last published it."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         return builder.load_atomic(_word_at(builder, arguments[0]), "seq_cst", 8, typ=_WORD)
 
     return types.int64(types.int64), generate
 
 
 @intrinsic
-def publish(context, address, value):  # noqa: ANN001, ANN202
+def publish(context, address, value):
     """Store an int64 for other threads, after everything that was stored before."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         builder.store_atomic(arguments[1], _word_at(builder, arguments[0]), "seq_cst", 8)
         return ctx.get_dummy_value()
 
@@ -88,9 +92,10 @@ def publish(context, address, value):  # noqa: ANN001, ANN202
 
 
 @intrinsic
-def exchange_if(context, address, expected, value):  # noqa: ANN001, ANN202
+def exchange_if(context, address, expected, value):
     """Store `value` at `address` if it holds `expected`; 1 if it did."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         pair = builder.cmpxchg(_word_at(builder, arguments[0]), arguments[1], arguments[2], "seq_cst", "seq_cst")
         return builder.zext(builder.extract_value(pair, 1), _WORD)
 
@@ -98,9 +103,10 @@ def exchange_if(context, address, expected, value):  # noqa: ANN001, ANN202
 
 
 @intrinsic
-def pause(context):  # noqa: ANN001, ANN202
+def pause(context):
     """Tell the core that this is a waiting loop."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         if platform.machine().lower() in ("x86_64", "amd64"):
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
@@ -110,9 +116,10 @@ def pause(context):  # noqa: ANN001, ANN202
 
 
 @intrinsic
-def copy_bytes(context, target, source, count):  # noqa: ANN001, ANN202
+def copy_bytes(context, target, source, count):
     """memcpy between two addresses."""
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+
+    def generate(ctx, builder, signature, arguments):
         to, of = (builder.inttoptr(value, cgutils.voidptr_t) for value in arguments[:2])
         cgutils.raw_memcpy(builder, to, of, arguments[2], 1)
         return ctx.get_dummy_value()
@@ -121,8 +128,8 @@ def copy_bytes(context, target, source, count):  # noqa: ANN001, ANN202
 
 
 @intrinsic(prefer_literal=True)
-def _reserved(context, size):  # noqa: ANN001, ANN202
-    def generate(ctx, builder, signature, arguments):  # noqa: ANN001, ANN202
+def _reserved(context, size):
+    def generate(ctx, builder, signature, arguments):
         area = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size.literal_value))
         return builder.bitcast(area, cgutils.voidptr_t)
 

@@ -97,8 +97,9 @@ class _Team:
             while self.size < helpers:
                 bell: queue.SimpleQueue = queue.SimpleQueue()
                 slot_at = self.slots_at + 64 * self.size
-                threading.Thread(target=_help, args=(bell, serve, slot_at), name=f"accelsim-kernel-{self.size}",
-                                 daemon=True).start()
+                threading.Thread(
+                    target=_help, args=(bell, serve, slot_at), name=f"accelsim-kernel-{self.size}", daemon=True
+                ).start()
                 self._bells.append(bell)
 
     def wake(self, slots: int) -> None:

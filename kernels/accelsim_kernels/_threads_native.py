@@ -1,8 +1,8 @@
 """Handing a kernel's shares to waiting threads without the interpreter. Imported only to compile.
 
-Each helper thread owns a slot of eight int64: state, kernel, arguments, worker, workers. The state of a posted share is
-the address of its caller's count of shares under way, which no other call has meanwhile. A helper waits for work actively for a moment after its last share, so that the next layer finds it
-awake; then it falls asleep in Python.
+Each helper thread owns a slot of eight int64: state, kernel, arguments, worker, workers. The state of a posted
+share is the address of its caller's count of shares under way, which no other call has meanwhile. A helper waits for
+work actively for a moment after its last share, so that the next layer finds it awake; then it falls asleep in Python.
 """
 
 from __future__ import annotations

@@ -95,15 +95,23 @@ def operand(name: str, array: Any, ndim: int) -> np.ndarray:
     """An operand as a NumPy array (a view where it is one already); TypeError or ValueError otherwise."""
     array = np.asarray(array)
     if array.dtype.name not in OPERAND_DTYPES or not array.dtype.isnative:
-        raise TypeError(f"{name} must be one of {', '.join(OPERAND_DTYPES)} in native byte order, "
-                        f"not {array.dtype}: convert it, or quantize first")
+        raise TypeError(
+            f"{name} must be one of {', '.join(OPERAND_DTYPES)} in native byte order, "
+            f"not {array.dtype}: convert it, or quantize first"
+        )
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, not shape {array.shape}")
     return array
 
 
-def accumulator(accumulator_bits: int, overflow: str, order: str, bias_at: str, zero_point_at: str,
-                levels: Sequence[tuple[int, str, int | None]] | None) -> Accumulator:
+def accumulator(
+    accumulator_bits: int,
+    overflow: str,
+    order: str,
+    bias_at: str,
+    zero_point_at: str,
+    levels: Sequence[tuple[int, str, int | None]] | None,
+) -> Accumulator:
     """The accumulator keywords of matmul and conv2d, checked. `levels` replaces the first two."""
     if levels is None:
         levels = [(accumulator_bits, overflow, None)]
@@ -114,8 +122,9 @@ def accumulator(accumulator_bits: int, overflow: str, order: str, bias_at: str, 
         if len(level) != 3:
             raise ValueError(f"levels[{position}] must be (bits, overflow, span), not {level!r}")
         bits, mode, span = level
-        bits = _integer("accumulator_bits" if len(levels) == 1 else f"levels[{position}] bits", bits, 1,
-                        MAX_ACCUMULATOR_BITS)
+        bits = _integer(
+            "accumulator_bits" if len(levels) == 1 else f"levels[{position}] bits", bits, 1, MAX_ACCUMULATOR_BITS
+        )
         mode = _one_of("overflow", mode, OVERFLOW)
         if position == len(levels) - 1:
             if span is not None:
@@ -123,11 +132,17 @@ def accumulator(accumulator_bits: int, overflow: str, order: str, bias_at: str, 
         else:
             span = _integer(f"levels[{position}] span", span, 1, 1 << 40)
             if chain and span % chain[-1].span:  # type: ignore[operator]
-                raise ValueError(f"levels[{position}] span {span} must be a multiple of the span "
-                                 f"{chain[-1].span} of the level inside it")
+                raise ValueError(
+                    f"levels[{position}] span {span} must be a multiple of the span "
+                    f"{chain[-1].span} of the level inside it"
+                )
         chain.append(Level(bits, mode, span))
-    return Accumulator(tuple(chain), _group(order), _one_of("bias_at", bias_at, BIAS_AT),
-                       _one_of("zero_point_at", zero_point_at, ZERO_POINT_AT))
+    return Accumulator(
+        tuple(chain),
+        _group(order),
+        _one_of("bias_at", bias_at, BIAS_AT),
+        _one_of("zero_point_at", zero_point_at, ZERO_POINT_AT),
+    )
 
 
 def _group(order: str) -> int:
@@ -158,7 +173,7 @@ def bias(value: Any, channels: int) -> np.ndarray:
     array = _int64("bias", value)
     if array.shape != (channels,):
         raise ValueError(f"bias must have one integer per output channel, ({channels},), not shape {array.shape}")
-    if array.size and not (-(1 << 62) < array.min() and array.max() < 1 << 62):
+    if array.size and not (array.min() > -(1 << 62) and array.max() < 1 << 62):
         raise ValueError("bias must lie within ±(2**62 - 1)")
     return array
 
@@ -177,15 +192,18 @@ def matmul_shapes(a: np.ndarray, b_shape: tuple[int, int]) -> None:
         raise ValueError(f"a {a.shape} and b {b_shape} do not match: a's columns must equal b's rows")
 
 
-def conv_geometry(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any,
-                  groups: int) -> ConvGeometry:
+def conv_geometry(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int
+) -> ConvGeometry:
     """Shapes of x (N, H, W, C) * w (K, fy, fx, C/groups), checked."""
     batch, in_y, in_x, channels = x_shape
     out_channels, fy, fx, group_channels = w_shape
     groups = _integer("groups", groups, 1, 1 << 31)
     if channels != group_channels * groups or out_channels % groups:
-        raise ValueError(f"x {x_shape} and w {w_shape} do not match in {groups} group(s): w must be "
-                         "(K, fy, fx, C/groups) with K a multiple of groups, x (N, H, W, C)")
+        raise ValueError(
+            f"x {x_shape} and w {w_shape} do not match in {groups} group(s): w must be "
+            "(K, fy, fx, C/groups) with K a multiple of groups, x (N, H, W, C)"
+        )
     if fy < 1 or fx < 1:
         raise ValueError(f"w {w_shape} has an empty filter")
     stride = _pair("stride", stride, 1)
@@ -194,15 +212,20 @@ def conv_geometry(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: An
         raise ValueError(f"padding must be ((top, bottom), (left, right)), not {padding!r}")
     pads = (_pair("padding[0]", padding[0], 0), _pair("padding[1]", padding[1], 0))
     sizes = []
-    for axis, size, taps, pad, step, spread in (("height", in_y, fy, pads[0], stride[0], dilation[0]),
-                                                ("width", in_x, fx, pads[1], stride[1], dilation[1])):
+    for axis, size, taps, pad, step, spread in (
+        ("height", in_y, fy, pads[0], stride[0], dilation[0]),
+        ("width", in_x, fx, pads[1], stride[1], dilation[1]),
+    ):
         room = size + sum(pad) - spread * (taps - 1) - 1
         if room < 0:
-            raise ValueError(f"the filter covers {spread * (taps - 1) + 1} but the padded {axis} of x is "
-                             f"{size + sum(pad)}: pad more, or use a smaller filter")
+            raise ValueError(
+                f"the filter covers {spread * (taps - 1) + 1} but the padded {axis} of x is "
+                f"{size + sum(pad)}: pad more, or use a smaller filter"
+            )
         sizes.append(room // step + 1)
-    return ConvGeometry(batch, in_y, in_x, channels, sizes[0], sizes[1], out_channels, fy, fx, stride, pads,
-                        dilation, groups)
+    return ConvGeometry(
+        batch, in_y, in_x, channels, sizes[0], sizes[1], out_channels, fy, fx, stride, pads, dilation, groups
+    )
 
 
 def _pair(name: str, value: Any, low: int) -> tuple[int, int]:
@@ -223,8 +246,10 @@ def requantization(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def overflow_message(index: tuple[int, ...], levels: Sequence[Level]) -> str:
     widths = " then ".join(str(level.bits) for level in levels)
-    return (f"the {widths}-bit accumulator overflows at output index {index}: widen it, or choose "
-            'overflow="wrap" or "saturate"')
+    return (
+        f"the {widths}-bit accumulator overflows at output index {index}: widen it, or choose "
+        'overflow="wrap" or "saturate"'
+    )
 
 
 DATAFLOWS = ("weight_stationary", "output_stationary", "input_stationary")
@@ -237,8 +262,12 @@ def activity_choices(dataflow: str, accumulator_bits: int, samples: int) -> None
     _integer("samples", samples, 0, 1 << 31)
 
 
-def sampled_outputs(shape: ConvGeometry, dataflow: str, samples: int, seed: int,
-                    ) -> Iterator[tuple[tuple[int, int, int, int], tuple[int, int, int, int] | None]]:
+def sampled_outputs(
+    shape: ConvGeometry,
+    dataflow: str,
+    samples: int,
+    seed: int,
+) -> Iterator[tuple[tuple[int, int, int, int], tuple[int, int, int, int] | None]]:
     """Random (image, oy, ox, channel) with the output whose partial sums come before; None: its own do."""
     space = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
     step = {"weight_stationary": shape.out_channels, "input_stationary": 1, "output_stationary": 0}[dataflow]

@@ -15,11 +15,22 @@ from accelsim_kernels.mac_route import Route, frozen, setting
 __all__ = ["Packed", "conv2d", "matmul", "pack", "pack_conv2d"]
 
 
-def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_point: int = 0,
-           b_zero_point: Any = 0, accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial",
-           bias_at: str = "preload", zero_point_at: str = "operand",
-           levels: Sequence[tuple[int, str, int | None]] | None = None, return_events: bool = False,
-           requantize: Mapping[str, Any] | None = None) -> Any:
+def matmul(
+    a: np.ndarray,
+    b: np.ndarray | Packed,
+    *,
+    bias: Any = None,
+    a_zero_point: int = 0,
+    b_zero_point: Any = 0,
+    accumulator_bits: int = 32,
+    overflow: str = "wrap",
+    order: str = "serial",
+    bias_at: str = "preload",
+    zero_point_at: str = "operand",
+    levels: Sequence[tuple[int, str, int | None]] | None = None,
+    return_events: bool = False,
+    requantize: Mapping[str, Any] | None = None,
+) -> Any:
     """bias + (a - a_zero_point) @ (b - b_zero_point) in the accumulator that the keywords describe (A1 to A5).
 
     a: (M, K), b: (K, N) or pack(b); each int8, uint8, int16 or uint16, any strides. bias: (N,) integers.
@@ -34,8 +45,21 @@ def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_po
     array: where any prefix of the sum left the range (wrap) or was clipped (saturate), at any level.
     """
     if isinstance(b, Packed):
-        key = (_described(a), a_zero_point, frozen(b_zero_point), frozen(bias), accumulator_bits, overflow, order,
-               bias_at, zero_point_at, frozen(levels), return_events, frozen(requantize), setting())
+        key = (
+            _described(a),
+            a_zero_point,
+            frozen(b_zero_point),
+            frozen(bias),
+            accumulator_bits,
+            overflow,
+            order,
+            bias_at,
+            zero_point_at,
+            frozen(levels),
+            return_events,
+            frozen(requantize),
+            setting(),
+        )
         route = b.plans.get(key)
         if route is not None:
             return route(a)
@@ -47,20 +71,43 @@ def matmul(a: np.ndarray, b: np.ndarray | Packed, *, bias: Any = None, a_zero_po
     rows, columns = a.shape[0], b.matrix_shape[1]
     shape = ConvGeometry(1, rows, 1, a.shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
     strides = (0, a.strides[0], 0, a.strides[1])
-    route = Route(shape, (rows, columns), a.dtype, strides, b,
-                  int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
-                  arguments.zero_point("b_zero_point", b_zero_point, b.w.dtype, columns),
-                  arguments.bias(bias, columns), how, return_events, arguments.requantization(requantize))
+    route = Route(
+        shape,
+        (rows, columns),
+        a.dtype,
+        strides,
+        b,
+        int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
+        arguments.zero_point("b_zero_point", b_zero_point, b.w.dtype, columns),
+        arguments.bias(bias, columns),
+        how,
+        return_events,
+        arguments.requantization(requantize),
+    )
     b.keep_plan(key, route)
     return route(a)
 
 
-def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (1, 1),
-           padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)), dilation: tuple[int, int] = (1, 1),
-           groups: int = 1, x_zero_point: int = 0, w_zero_point: Any = 0, bias: Any = None,
-           accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial", bias_at: str = "preload",
-           zero_point_at: str = "operand", levels: Sequence[tuple[int, str, int | None]] | None = None,
-           return_events: bool = False, requantize: Mapping[str, Any] | None = None) -> Any:
+def conv2d(
+    x: np.ndarray,
+    w: np.ndarray | Packed,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    x_zero_point: int = 0,
+    w_zero_point: Any = 0,
+    bias: Any = None,
+    accumulator_bits: int = 32,
+    overflow: str = "wrap",
+    order: str = "serial",
+    bias_at: str = "preload",
+    zero_point_at: str = "operand",
+    levels: Sequence[tuple[int, str, int | None]] | None = None,
+    return_events: bool = False,
+    requantize: Mapping[str, Any] | None = None,
+) -> Any:
     """The convolution of x (N, H, W, C) with w (K, fy, fx, C/groups) or pack_conv2d(w); result (N, OY, OX, K).
 
     padding: ((top, bottom), (left, right)), read as a real zero, that is x_zero_point. Products are walked in
@@ -69,9 +116,25 @@ def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (
     All other keywords, dtypes and results are those of matmul.
     """
     if isinstance(w, Packed):
-        key = (_described(x), stride, padding, dilation, groups, x_zero_point, frozen(w_zero_point), frozen(bias),
-               accumulator_bits, overflow, order, bias_at, zero_point_at, frozen(levels), return_events,
-               frozen(requantize), setting())
+        key = (
+            _described(x),
+            stride,
+            padding,
+            dilation,
+            groups,
+            x_zero_point,
+            frozen(w_zero_point),
+            frozen(bias),
+            accumulator_bits,
+            overflow,
+            order,
+            bias_at,
+            zero_point_at,
+            frozen(levels),
+            return_events,
+            frozen(requantize),
+            setting(),
+        )
         route = w.plans.get(key)
         if route is not None:
             return route(x)
@@ -82,10 +145,19 @@ def conv2d(x: np.ndarray, w: np.ndarray | Packed, *, stride: tuple[int, int] = (
         raise ValueError(f"w was packed for groups={w.groups}, not groups={groups}")
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
     shape = arguments.conv_geometry(x.shape, w.w.shape, stride, padding, dilation, groups)
-    route = Route(shape, (shape.batch, shape.out_y, shape.out_x, shape.out_channels), x.dtype, x.strides, w,
-                  int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
-                  arguments.zero_point("w_zero_point", w_zero_point, w.w.dtype, shape.out_channels),
-                  arguments.bias(bias, shape.out_channels), how, return_events, arguments.requantization(requantize))
+    route = Route(
+        shape,
+        (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
+        x.dtype,
+        x.strides,
+        w,
+        int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
+        arguments.zero_point("w_zero_point", w_zero_point, w.w.dtype, shape.out_channels),
+        arguments.bias(bias, shape.out_channels),
+        how,
+        return_events,
+        arguments.requantization(requantize),
+    )
     w.keep_plan(key, route)
     return route(x)
 

@@ -19,8 +19,14 @@ def products(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, folded: 
     return np.minimum(np.minimum(*ends), 0), np.maximum(np.maximum(*ends), 0)
 
 
-def reach(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator,
-          ) -> list[tuple[int, int]]:
+def reach(
+    w: np.ndarray,
+    x_dtype: np.dtype,
+    zx: int,
+    zw: np.ndarray,
+    bias: np.ndarray,
+    how: Accumulator,
+) -> list[tuple[int, int]]:
     """Lowest and highest value that each level can be asked to hold, over all channels and activations."""
     folded = how.zero_point_at == "folded"
     depth = w.shape[1]
@@ -34,15 +40,24 @@ def reach(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, bias: np.nd
     ends = []
     for level in how.levels[:-1]:
         starts = np.arange(0, depth, level.span)
-        ends.append((int(np.add.reduceat(low, starts, axis=1).min(initial=0)) if depth else 0,
-                     int(np.add.reduceat(high, starts, axis=1).max(initial=0)) if depth else 0))
+        ends.append(
+            (
+                int(np.add.reduceat(low, starts, axis=1).min(initial=0)) if depth else 0,
+                int(np.add.reduceat(high, starts, axis=1).max(initial=0)) if depth else 0,
+            )
+        )
     # the start may come first or last, and with both signs of it every prefix lies in between
-    ends.append((int((low.sum(axis=1) + np.minimum(start_low, 0)).min(initial=0)),
-                 int((high.sum(axis=1) + np.maximum(start_high, 0)).max(initial=0))))
+    ends.append(
+        (
+            int((low.sum(axis=1) + np.minimum(start_low, 0)).min(initial=0)),
+            int((high.sum(axis=1) + np.maximum(start_high, 0)).max(initial=0)),
+        )
+    )
     return ends
 
 
 def nothing_overflows(how: Accumulator, ends: list[tuple[int, int]]) -> bool:
     """Whether every level holds all that it can be asked to hold."""
-    return all(level.minimum <= low and high <= level.maximum
-               for level, (low, high) in zip(how.levels, ends, strict=True))
+    return all(
+        level.minimum <= low and high <= level.maximum for level, (low, high) in zip(how.levels, ends, strict=True)
+    )

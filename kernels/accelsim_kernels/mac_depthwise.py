@@ -46,9 +46,20 @@ def suits(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zw: np.ndarray)
     return bool(taken.min(initial=0) >= -128 and taken.max(initial=0) <= 127)
 
 
-def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...], packed: Packed, engine: Engine,
-              zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, out_dtype: np.dtype,
-              epilogue: Epilogue | None, workers: int) -> Plan:
+def make_plan(
+    shape: ConvGeometry,
+    x_dtype: np.dtype,
+    x_strides: tuple[int, ...],
+    packed: Packed,
+    engine: Engine,
+    zx: int,
+    zw: np.ndarray,
+    bias: np.ndarray,
+    wrap_bits: int,
+    out_dtype: np.dtype,
+    epilogue: Epilogue | None,
+    workers: int,
+) -> Plan:
     """As mac_exact_plan.make_plan, for the depthwise kernel."""
     layout = packed.remember(("depthwise", engine.name, zw.tobytes()), lambda: _lay_out(packed.w, zw, engine))
     channels = shape.out_channels
@@ -59,28 +70,60 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     for row, (first, width, count) in zip(chunks, layout.chunks, strict=True):
         row[:3] = first, width, count
         for outputs in {int(block[1]) for block in blocks}:
-            row[3 + outputs] = kernel("simd_depthwise", "depthwise_tile", engine.name, width, outputs, shape.fy,
-                                      shape.fx, shape.stride[1], shape.dilation[1]).address
+            row[3 + outputs] = kernel(
+                "simd_depthwise",
+                "depthwise_tile",
+                engine.name,
+                width,
+                outputs,
+                shape.fy,
+                shape.fx,
+                shape.stride[1],
+                shape.dilation[1],
+            ).address
     ax = zx + 128 if x_dtype == np.int8 else zx
     initial = np.zeros(padded_channels(channels, engine), np.int32)
     initial[:channels] = low32(bias - ax * layout.sums)
     fill = np.full(shape.in_x * max(x_strides[2], 1) + 64, raw_bits(zx, x_dtype) & 255, np.uint8) if direct else None
     bands, band_rows = _cut(shape, workers)
     columns = (OUTPUTS - 1) * shape.stride[1] + (shape.fx - 1) * shape.dilation[1] + 1
-    places = np.cumsum([whole_lines(shape.fy * columns * channels + 64), whole_lines(16 * shape.fy),
-                        OUTPUTS * 64 * 4 + 64])
+    places = np.cumsum(
+        [whole_lines(shape.fy * columns * channels + 64), whole_lines(16 * shape.fy), OUTPUTS * 64 * 4 + 64]
+    )
     a = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, a)
     put(jobs=shape.batch * bands, bands=bands, band_rows=band_rows)
     put(x_image=x_strides[0], x_row=x_strides[1], x_column=x_strides[2], x_channel=x_strides[3])
-    put(in_y=shape.in_y, in_x=shape.in_x, pad_top=shape.padding[0][0], pad_left=shape.padding[1][0],
-        stride_y=shape.stride[0], stride_x=shape.stride[1], dilation_y=shape.dilation[0], dilation_x=shape.dilation[1],
-        fy=shape.fy, fx=shape.fx, multiplier=multiplier)
-    put(out_y=shape.out_y, out_x=shape.out_x, out_channels=channels, lanes=engine.lanes, wrap_bits=wrap_bits,
-        out_item_bytes=out_dtype.itemsize)
+    put(
+        in_y=shape.in_y,
+        in_x=shape.in_x,
+        pad_top=shape.padding[0][0],
+        pad_left=shape.padding[1][0],
+        stride_y=shape.stride[0],
+        stride_x=shape.stride[1],
+        dilation_y=shape.dilation[0],
+        dilation_x=shape.dilation[1],
+        fy=shape.fy,
+        fx=shape.fx,
+        multiplier=multiplier,
+    )
+    put(
+        out_y=shape.out_y,
+        out_x=shape.out_x,
+        out_channels=channels,
+        lanes=engine.lanes,
+        wrap_bits=wrap_bits,
+        out_item_bytes=out_dtype.itemsize,
+    )
     put(fill=raw_bits(zx, x_dtype) & 255, fill_row=fill, mask=0x80808080 if x_dtype == np.int8 else 0)
-    put(weights=layout.data, initial=initial, blocks=len(blocks), block_table=blocks, chunks=len(chunks),
-        chunk_table=chunks)
+    put(
+        weights=layout.data,
+        initial=initial,
+        blocks=len(blocks),
+        block_table=blocks,
+        chunks=len(chunks),
+        chunk_table=chunks,
+    )
     put(rows_at=places[0], tile_at=places[1], scratch_bytes=places[2])
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
@@ -113,7 +156,7 @@ def _lay_out(w: np.ndarray, zw: np.ndarray, engine: Engine) -> DepthwiseLayout:
     pieces, chunks = [], []
     for first, width in _chunk_widths(channels, engine):
         # (blocks of 128 bits, unit vectors, 4 channels, row groups, unit rows, fx) -> as simd_depthwise reads them
-        part = padded[first:first + width].reshape(width // each, engine.unit, 4, row_groups, engine.unit, fx)
+        part = padded[first : first + width].reshape(width // each, engine.unit, 4, row_groups, engine.unit, fx)
         pieces.append(part.transpose(5, 3, 1, 0, 2, 4).astype(kind).reshape(-1))
         chunks.append((first, width, pieces[-1].nbytes))
     return DepthwiseLayout(np.concatenate(pieces), chunks, taken.sum(axis=(1, 2)))

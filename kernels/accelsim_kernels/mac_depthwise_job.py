@@ -46,21 +46,38 @@ def _one_row(given, image, y, scratch):
             rows[ky] = given[Arg.fill_row]
     blocks = view(given[Arg.block_table], 3 * given[Arg.blocks], np.int64)
     for block in range(given[Arg.blocks]):
-        ox, outputs, patched = blocks[3 * block:3 * block + 3]
+        ox, outputs, patched = blocks[3 * block : 3 * block + 3]
         column = ox * given[Arg.stride_x] - pad_left
-        out = given[Arg.out] + (((image * given[Arg.out_y] + y) * given[Arg.out_x] + ox) * given[Arg.out_channels]
-                                * given[Arg.out_item_bytes])
+        out = given[Arg.out] + (
+            ((image * given[Arg.out_y] + y) * given[Arg.out_x] + ox)
+            * given[Arg.out_channels]
+            * given[Arg.out_item_bytes]
+        )
         if patched:
             width = (outputs - 1) * given[Arg.stride_x] + (given[Arg.fx] - 1) * given[Arg.dilation_x] + 1
             for ky in range(fy):
                 to = scratch + ky * width * given[Arg.out_channels]
                 rows[fy + ky] = to
                 _copy_columns(given, to, rows[ky], rows[ky] == given[Arg.fill_row], column, width)
-            _one_block(given, outputs, rows_at + fy * 8, np.int64(0), given[Arg.out_channels], out,
-                       scratch + given[Arg.tile_at])
+            _one_block(
+                given,
+                outputs,
+                rows_at + fy * 8,
+                np.int64(0),
+                given[Arg.out_channels],
+                out,
+                scratch + given[Arg.tile_at],
+            )
         else:
-            _one_block(given, outputs, rows_at, column * given[Arg.x_column], given[Arg.x_column], out,
-                       scratch + given[Arg.tile_at])
+            _one_block(
+                given,
+                outputs,
+                rows_at,
+                column * given[Arg.x_column],
+                given[Arg.x_column],
+                out,
+                scratch + given[Arg.tile_at],
+            )
 
 
 @njit
@@ -72,10 +89,29 @@ def _one_block(given, outputs, rows_at, offset, pixel, out, tile_at):
         channel, width, chunk_bytes = chunks[8 * chunk], chunks[8 * chunk + 1], chunks[8 * chunk + 2]
         tile = chunks[8 * chunk + 3 + outputs]
         channels = min(width, given[Arg.out_channels] - channel)
-        call(tile, (rows_at, offset + channel, pixel, weights, given[Arg.initial] + channel * 4, tile_at, width * 4,
-                    given[Arg.mask], channels))
-        finish(given, tile_at, outputs, width // given[Arg.lanes], channels, channel,
-               out + channel * given[Arg.out_item_bytes])
+        call(
+            tile,
+            (
+                rows_at,
+                offset + channel,
+                pixel,
+                weights,
+                given[Arg.initial] + channel * 4,
+                tile_at,
+                width * 4,
+                given[Arg.mask],
+                channels,
+            ),
+        )
+        finish(
+            given,
+            tile_at,
+            outputs,
+            width // given[Arg.lanes],
+            channels,
+            channel,
+            out + channel * given[Arg.out_item_bytes],
+        )
         weights += chunk_bytes
 
 

@@ -88,8 +88,15 @@ def scale_tile(out_bits: int, lanes: int) -> str:
                     store(b, codes, to)
                 with part:
                     pointer = b.inttoptr(to, ir.PointerType())
-                    intrinsic(b, f"llvm.masked.store.v{lanes}i{out_bits}.p0", codes, pointer, INT(1), exists,
-                              result=ir.VoidType())
+                    intrinsic(
+                        b,
+                        f"llvm.masked.store.v{lanes}i{out_bits}.p0",
+                        codes,
+                        pointer,
+                        INT(1),
+                        exists,
+                        result=ir.VoidType(),
+                    )
             return inner
 
         count_up(b, given["rows"], [], row)

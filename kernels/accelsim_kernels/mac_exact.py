@@ -13,7 +13,6 @@ from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan, Walk
 from accelsim_kernels.mac_pack import Packed
 
-
 _X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
 _EVENTS, _COUNT = int(Arg.events), len(Arg)
 #: schemes that are one float32 product, rounded to even
@@ -26,9 +25,20 @@ class Product:
     Exact sums, or with `walk` those of an accumulator that is clipped or watched at every addition.
     """
 
-    def __init__(self, shape: ConvGeometry, out_shape: tuple[int, ...], x_dtype: np.dtype, x_strides: tuple[int, ...],
-                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int,
-                 requantize: Mapping[str, Any] | None, walk: Walk | None = None) -> None:
+    def __init__(
+        self,
+        shape: ConvGeometry,
+        out_shape: tuple[int, ...],
+        x_dtype: np.dtype,
+        x_strides: tuple[int, ...],
+        packed: Packed,
+        zx: int,
+        zw: np.ndarray,
+        bias: np.ndarray,
+        wrap_bits: int,
+        requantize: Mapping[str, Any] | None,
+        walk: Walk | None = None,
+    ) -> None:
         isa, workers = simd.current(), _threads.count()
         depthwise = walk is None and mac_depthwise.suits(shape, x_dtype, packed.w, zw)
         if walk is None:
@@ -48,8 +58,7 @@ class Product:
         self.empty = 0 in out_shape
         if self.empty:
             return
-        common = (shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits, self.out_dtype, epilogue,
-                  workers)
+        common = (shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits, self.out_dtype, epilogue, workers)
         self.plan: Plan = mac_depthwise.make_plan(*common) if depthwise else mac_exact_plan.make_plan(*common, walk)
         self.kernel = kernel("mac_depthwise_job" if depthwise else "mac_exact_job", "run_jobs")
         self.workers = min(workers, self.plan.jobs)
@@ -73,22 +82,35 @@ class Product:
         return out, events
 
 
-def _epilogue(requantize: Mapping[str, Any], groups: int, width: int, lanes: int, channels: int,
-              ) -> tuple[np.dtype, Epilogue]:
+def _epilogue(
+    requantize: Mapping[str, Any],
+    groups: int,
+    width: int,
+    lanes: int,
+    channels: int,
+) -> tuple[np.dtype, Epilogue]:
     """Output dtype and the kernel that makes it, for groups of channels that fill `width` columns each."""
     from accelsim_kernels.requantization import prepare
 
     ready = prepare(channels=channels, **requantize)
-    first, *others, zero_point, low, high = ready.params
-    if ready.scheme in _FLOAT_SCHEMES and max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max()) <= 1 << 22:
-        arrays = [first, (low - zero_point).astype(np.float32), (high - zero_point).astype(np.float32),
-                  zero_point.astype(np.int32)]
+    first, (zero_point, low, high) = ready.params[0], ready.params[3:]
+    if (
+        ready.scheme in _FLOAT_SCHEMES
+        and max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max()) <= 1 << 22
+    ):
+        arrays = [
+            first,
+            (low - zero_point).astype(np.float32),
+            (high - zero_point).astype(np.float32),
+            zero_point.astype(np.int32),
+        ]
         extra, compiled = [], kernel("mac_epilogue", "scale_tile", ready.dtype.itemsize * 8, lanes)
     else:
         arrays = list(ready.params)
         extra = [groups * width, first.shape[-1]]
-        compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name,
-                          ready.first_dtype, lanes)
+        compiled = kernel(
+            "mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name, ready.first_dtype, lanes
+        )
     arrays = [_to_whole_vectors(array, groups, width) for array in arrays]
     return ready.dtype, Epilogue(compiled.address, np.array([*map(address, arrays), *extra], np.int64), arrays)
 

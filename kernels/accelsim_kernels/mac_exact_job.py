@@ -48,8 +48,12 @@ def _one_job(given, job, scratch):
         fill_strip(given, scratch, image, group, y0, y1)
     else:
         pitch, pixel = given[Arg.x_row], given[Arg.x_column]
-        base = (given[Arg.x] + image * given[Arg.x_image] + y0 * given[Arg.stride_y] * pitch
-                + group * given[Arg.group_channels] * given[Arg.x_channel])
+        base = (
+            given[Arg.x]
+            + image * given[Arg.x_image]
+            + y0 * given[Arg.stride_y] * pitch
+            + group * given[Arg.group_channels] * given[Arg.x_channel]
+        )
     for y in range(y1 - y0):
         for x in range(out_x):
             offsets[y * out_x + x] = y * given[Arg.stride_y] * pitch + x * given[Arg.stride_x] * pixel
@@ -66,7 +70,7 @@ def _one_job(given, job, scratch):
 def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile_at):
     """All rows of a band for the columns of one panel."""
     lanes = given[Arg.lanes]
-    vector, vectors = view(given[Arg.panel_table], 2 * given[Arg.panels], np.int64)[2 * panel:2 * panel + 2]
+    vector, vectors = view(given[Arg.panel_table], 2 * given[Arg.panels], np.int64)[2 * panel : 2 * panel + 2]
     column = vector * lanes
     columns = min(vectors * lanes, given[Arg.group_outputs] - column)
     channel = group * given[Arg.group_outputs] + column
@@ -89,12 +93,30 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
         out = given[Arg.out] + ((first + row) * given[Arg.out_channels] + channel) * out_item
         out_stride = given[Arg.out_channels] * out_item
         to, to_stride = (out, out_stride) if straight else (tile_at, vectors * lanes * 4)
-        call(tiles[(vectors - 1) * 8 + height - 1],
-             (base, offsets_at + row * 8, given[Arg.depth_offsets], given[Arg.steps], weights, initial, to,
-              to_stride, given[Arg.mask], extra_at))
+        call(
+            tiles[(vectors - 1) * 8 + height - 1],
+            (
+                base,
+                offsets_at + row * 8,
+                given[Arg.depth_offsets],
+                given[Arg.steps],
+                weights,
+                initial,
+                to,
+                to_stride,
+                given[Arg.mask],
+                extra_at,
+            ),
+        )
         if given[Arg.events]:
-            _keep_events(given, tile_at + given[Arg.events_at], height, vectors * lanes, columns,
-                         given[Arg.events] + (first + row) * given[Arg.out_channels] + channel)
+            _keep_events(
+                given,
+                tile_at + given[Arg.events_at],
+                height,
+                vectors * lanes,
+                columns,
+                given[Arg.events] + (first + row) * given[Arg.out_channels] + channel,
+            )
         if not straight:
             if given[Arg.row_factor]:
                 _take_off(given, tile_at, height, vectors * lanes, columns, sums_at + row * 4, channel)
@@ -136,8 +158,10 @@ def finish(given, tile_at, height, vectors, columns, channel, out):
         for i in range(height * width):
             sums[i] = np.int32(np.int64(sums[i]) << (32 + unused) >> (32 + unused))
     if given[Arg.epilogue]:
-        call(given[Arg.epilogue], (tile_at, height, vectors, columns, channel, given[Arg.epilogue_arguments], out,
-                                   given[Arg.out_channels]))
+        call(
+            given[Arg.epilogue],
+            (tile_at, height, vectors, columns, channel, given[Arg.epilogue_arguments], out, given[Arg.out_channels]),
+        )
     else:
         for i in range(height):
             copy_bytes(out + i * given[Arg.out_channels] * 4, tile_at + i * width * 4, columns * 4)
@@ -154,9 +178,21 @@ def _row_sums(given, base, offsets_at, rows, sums_at, tile_at):
     row = np.int64(0)
     for block in range(blocks):
         height = rows // blocks + (1 if block < rows % blocks else 0)
-        call(tiles[height - 1], (base, offsets_at + row * 8, given[Arg.depth_offsets], given[Arg.steps],
-                                 given[Arg.ones], given[Arg.zeros], tile_at, lanes * 4, given[Arg.mask],
-                                 np.int64(0)))
+        call(
+            tiles[height - 1],
+            (
+                base,
+                offsets_at + row * 8,
+                given[Arg.depth_offsets],
+                given[Arg.steps],
+                given[Arg.ones],
+                given[Arg.zeros],
+                tile_at,
+                lanes * 4,
+                given[Arg.mask],
+                np.int64(0),
+            ),
+        )
         sums = view(tile_at, height * lanes, np.int32)
         for i in range(height):
             totals[row + i] = sums[i * lanes]
@@ -182,14 +218,35 @@ def fill_strip(given, strip, image, group, y0, y1):
             continue
         _fill(at, left, item, given[Arg.fill])
         at += left * item
-        source = (given[Arg.x] + image * given[Arg.x_image] + (top + y) * given[Arg.x_row]
-                  + group * channels * given[Arg.x_channel])
+        source = (
+            given[Arg.x]
+            + image * given[Arg.x_image]
+            + (top + y) * given[Arg.x_row]
+            + group * channels * given[Arg.x_channel]
+        )
         if whole:
-            _copy(at, source, inside, given[Arg.x_channel], given[Arg.x_bytes], item, given[Arg.x_signed], given[Arg.subtract])
+            _copy(
+                at,
+                source,
+                inside,
+                given[Arg.x_channel],
+                given[Arg.x_bytes],
+                item,
+                given[Arg.x_signed],
+                given[Arg.subtract],
+            )
         else:
             for x in range(given[Arg.in_x]):
-                _copy(at + x * pixel, source + x * given[Arg.x_column], channels, given[Arg.x_channel],
-                      given[Arg.x_bytes], item, given[Arg.x_signed], given[Arg.subtract])
+                _copy(
+                    at + x * pixel,
+                    source + x * given[Arg.x_column],
+                    channels,
+                    given[Arg.x_channel],
+                    given[Arg.x_bytes],
+                    item,
+                    given[Arg.x_signed],
+                    given[Arg.subtract],
+                )
         _fill(at + inside * item, right, item, given[Arg.fill])
 
 

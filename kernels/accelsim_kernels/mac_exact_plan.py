@@ -36,7 +36,16 @@ class Arg(IntEnum):
     scratch, scratch_bytes, offsets_at, sums_at, tile_at = 51, 52, 53, 54, 55
     # depthwise only
     fx, dilation_x, multiplier, fill_row, rows_at, blocks, block_table, chunks, chunk_table = (
-        56, 57, 58, 59, 60, 61, 62, 63, 64)
+        56,
+        57,
+        58,
+        59,
+        60,
+        61,
+        62,
+        63,
+        64,
+    )
     # accumulators that are clipped or watched at every addition only
     subtract, low, high, final, events, events_at, extra_at, chunk = 65, 66, 67, 68, 69, 70, 71, 72
 
@@ -75,8 +84,10 @@ class Walk(NamedTuple):
         """The weights minus zw, with whole groups of steps."""
         adjacent = taps_adjacent(packed.w, engine, dilation_x)
         multiple = max(1, self.group // 2)
-        return packed.remember((engine.name, adjacent, multiple, zw.tobytes()),
-                               lambda: lay_out(packed.w, packed.groups, engine, adjacent, zw, multiple))
+        return packed.remember(
+            (engine.name, adjacent, multiple, zw.tobytes()),
+            lambda: lay_out(packed.w, packed.groups, engine, adjacent, zw, multiple),
+        )
 
 
 class Epilogue(NamedTuple):
@@ -87,9 +98,21 @@ class Epilogue(NamedTuple):
     held: list[np.ndarray]
 
 
-def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...], packed: Packed, engine: Engine,
-              zx: int, zw: np.ndarray, bias: np.ndarray, wrap_bits: int, out_dtype: np.dtype,
-              epilogue: Epilogue | None, workers: int, walk: Walk | None = None) -> Plan:
+def make_plan(
+    shape: ConvGeometry,
+    x_dtype: np.dtype,
+    x_strides: tuple[int, ...],
+    packed: Packed,
+    engine: Engine,
+    zx: int,
+    zw: np.ndarray,
+    bias: np.ndarray,
+    wrap_bits: int,
+    out_dtype: np.dtype,
+    epilogue: Epilogue | None,
+    workers: int,
+    walk: Walk | None = None,
+) -> Plan:
     """Choose bands and panels for `workers` threads, load the tiles, and write the arguments down.
 
     zw: (K,). epilogue: None for int32 sums. walk: None for exact sums.
@@ -112,13 +135,16 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     bands, band_rows, sets, per_set = _cut(shape, layout, pitch if copies else 0, workers)
 
     after = walk is not None and walk.bias_after
-    spread, final = (_spread(values, shape.groups, layout.vectors * engine.lanes)
-                     for values in ((bias - ax * layout.sums + shape.depth * ax * aw) * (not after), bias * after))
+    spread, final = (
+        _spread(values, shape.groups, layout.vectors * engine.lanes)
+        for values in ((bias - ax * layout.sums + shape.depth * ax * aw) * (not after), bias * after)
+    )
     factor = low32(aw) if np.any(aw) else None
 
     most = band_rows * shape.out_x
-    tiles, tallest = _tiles(engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x},
-                            factor is not None, walk)
+    tiles, tallest = _tiles(
+        engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x}, factor is not None, walk
+    )
     table = np.array(panels(layout.vectors, engine.widest), np.int64)
     height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
     strip = height * pitch + 64 if copies else 0
@@ -127,33 +153,72 @@ def make_plan(shape: ConvGeometry, x_dtype: np.dtype, x_strides: tuple[int, ...]
     a = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, a)
     put(jobs=shape.batch * bands * shape.groups * sets)
-    put(x_image=x_strides[0], x_row=x_strides[1], x_column=x_strides[2], x_channel=x_strides[3],
-        x_bytes=x_dtype.itemsize, x_signed=x_dtype.kind == "i")
-    put(in_y=shape.in_y, in_x=shape.in_x, pad_top=shape.padding[0][0], pad_left=shape.padding[1][0],
-        stride_y=shape.stride[0], stride_x=shape.stride[1], dilation_y=shape.dilation[0], fy=shape.fy)
-    put(out_y=shape.out_y, out_x=shape.out_x, out_channels=shape.out_channels, groups=shape.groups,
-        group_channels=shape.group_channels, group_outputs=layout.group_outputs, group_vectors=layout.vectors)
-    put(copies=copies, item_bytes=engine.item_bytes, padded_x=padded_x, fill=fill, lanes=engine.lanes,
-        subtract=subtract, mask=0 if walk and not certifies else activation_mask(x_dtype, engine))
-    put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table),
-        panel_table=table)
-    put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes,
-        initial=spread)
+    put(
+        x_image=x_strides[0],
+        x_row=x_strides[1],
+        x_column=x_strides[2],
+        x_channel=x_strides[3],
+        x_bytes=x_dtype.itemsize,
+        x_signed=x_dtype.kind == "i",
+    )
+    put(
+        in_y=shape.in_y,
+        in_x=shape.in_x,
+        pad_top=shape.padding[0][0],
+        pad_left=shape.padding[1][0],
+        stride_y=shape.stride[0],
+        stride_x=shape.stride[1],
+        dilation_y=shape.dilation[0],
+        fy=shape.fy,
+    )
+    put(
+        out_y=shape.out_y,
+        out_x=shape.out_x,
+        out_channels=shape.out_channels,
+        groups=shape.groups,
+        group_channels=shape.group_channels,
+        group_outputs=layout.group_outputs,
+        group_vectors=layout.vectors,
+    )
+    put(
+        copies=copies,
+        item_bytes=engine.item_bytes,
+        padded_x=padded_x,
+        fill=fill,
+        lanes=engine.lanes,
+        subtract=subtract,
+        mask=0 if walk and not certifies else activation_mask(x_dtype, engine),
+    )
+    put(bands=bands, band_rows=band_rows, panel_sets=sets, panels_per_set=per_set, panels=len(table), panel_table=table)
+    put(depth_offsets=offsets, steps=layout.steps, weights=layout.data, group_bytes=layout.group_bytes, initial=spread)
     put(row_factor=factor, ones=layout.ones, zeros=layout.zeros, wrap_bits=wrap_bits, out_item_bytes=out_dtype.itemsize)
-    put(tiles=tiles, tallest=tallest, scratch_bytes=places[-1], offsets_at=places[0], sums_at=places[1],
-        tile_at=places[2], final=final, events_at=tile_bytes, extra_at=2 * tile_bytes)
+    put(
+        tiles=tiles,
+        tallest=tallest,
+        scratch_bytes=places[-1],
+        offsets_at=places[0],
+        sums_at=places[1],
+        tile_at=places[2],
+        final=final,
+        events_at=tile_bytes,
+        extra_at=2 * tile_bytes,
+    )
     if walk is not None:
         put(low=walk.low, high=walk.high, chunk=walk.chunk)
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
-    return Plan(a, int(a[Arg.jobs]), int(places[-1]),
-                [offsets, spread, final, factor, tiles, tallest, table, layout, packed, epilogue])
+    return Plan(
+        a,
+        int(a[Arg.jobs]),
+        int(places[-1]),
+        [offsets, spread, final, factor, tiles, tallest, table, layout, packed, epilogue],
+    )
 
 
 def _spread(values: np.ndarray, groups: int, width: int) -> np.ndarray:
     """Per-channel numbers modulo 2**32, each group's filled up with zeros."""
     spread = np.zeros((groups, width), np.int32)
-    spread[:, :len(values) // groups] = low32(values).reshape(groups, -1)
+    spread[:, : len(values) // groups] = low32(values).reshape(groups, -1)
     return spread
 
 
@@ -166,12 +231,17 @@ def put_arguments(arguments: np.ndarray, **values: object) -> None:
 
 def _needs_copy(shape: ConvGeometry, dtype: np.dtype, strides: tuple[int, ...], engine: Engine) -> bool:
     """Whether tiles cannot read x itself: padding, other widths, scattered channels, or steps that leave a window."""
-    return bool(sum(map(sum, shape.padding)) or dtype.itemsize != engine.item_bytes
-                or strides[3] != dtype.itemsize or shape.group_channels % engine.unit)
+    return bool(
+        sum(map(sum, shape.padding))
+        or dtype.itemsize != engine.item_bytes
+        or strides[3] != dtype.itemsize
+        or shape.group_channels % engine.unit
+    )
 
 
-def _depth_offsets(shape: ConvGeometry, run_steps: int, runs_x: int, pitch: int, pixel: int,
-                   engine: Engine) -> np.ndarray:
+def _depth_offsets(
+    shape: ConvGeometry, run_steps: int, runs_x: int, pitch: int, pixel: int, engine: Engine
+) -> np.ndarray:
     """Byte offset of each step from an output's first input byte: rows of taps, then taps, then channels."""
     y = np.arange(shape.fy)[:, None, None] * shape.dilation[0] * pitch
     x = np.arange(runs_x)[None, :, None] * shape.dilation[1] * pixel
@@ -198,8 +268,13 @@ def _cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple
     return bands, band_rows, -(-len(layout.panels) // per_set), per_set
 
 
-def _tiles(engine: Engine, layout: Layout, outputs: set[int], sums: bool, walk: Walk | None,
-           ) -> tuple[np.ndarray, np.ndarray]:
+def _tiles(
+    engine: Engine,
+    layout: Layout,
+    outputs: set[int],
+    sums: bool,
+    walk: Walk | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Addresses of the tiles that bands of those sizes need, by (width - 1) * 8 + height - 1; tallest by width - 1."""
     addresses, tallest = np.zeros(64, np.int64), np.zeros(8, np.int64)
     widths = {vectors for _, vectors in layout.panels} | ({1} if sums else set())

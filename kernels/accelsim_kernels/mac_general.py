@@ -25,8 +25,9 @@ def bands(shape: ConvGeometry, items: int = BAND_ITEMS) -> Iterator[tuple[int, i
             yield image, first, min(first + step, shape.out_y)
 
 
-def windows(x: np.ndarray, shape: ConvGeometry, band: tuple[int, int, int], group: int, fill: int,
-            subtract: int) -> np.ndarray:
+def windows(
+    x: np.ndarray, shape: ConvGeometry, band: tuple[int, int, int], group: int, fill: int, subtract: int
+) -> np.ndarray:
     """The activations of a band of outputs, minus `subtract`: int32 (outputs, depth) in (fy, fx, c) order."""
     image, begin, end = band
     (top, _), (left, right) = shape.padding
@@ -36,12 +37,14 @@ def windows(x: np.ndarray, shape: ConvGeometry, band: tuple[int, int, int], grou
     strip = np.full((height, shape.in_x + left + right, shape.group_channels), fill - subtract, np.int32)
     low, high = max(first, 0), min(first + height, shape.in_y)
     if low < high:
-        inside = strip[low - first:high - first, left:left + shape.in_x]
+        inside = strip[low - first : high - first, left : left + shape.in_x]
         np.subtract(x[image, low:high, :, channels], subtract, out=inside, dtype=np.int32)
     row, column, item = strip.strides
     view = np.lib.stride_tricks.as_strided(
-        strip, (end - begin, shape.out_x, shape.fy, shape.fx, shape.group_channels),
-        (row * shape.stride[0], column * shape.stride[1], row * shape.dilation[0], column * shape.dilation[1], item))
+        strip,
+        (end - begin, shape.out_x, shape.fy, shape.fx, shape.group_channels),
+        (row * shape.stride[0], column * shape.stride[1], row * shape.dilation[0], column * shape.dilation[1], item),
+    )
     return np.ascontiguousarray(view.reshape((end - begin) * shape.out_x, shape.depth))
 
 
@@ -55,14 +58,25 @@ def weight_columns(w: np.ndarray, shape: ConvGeometry, group: int, zw: np.ndarra
 
 def level_table(how: Accumulator) -> np.ndarray:
     """(minimum, maximum, saturates, raises, span) of each level, for mac_walk."""
-    return np.array([(level.minimum, level.maximum, level.overflow == "saturate", level.overflow == "raise",
-                      level.span or 1 << 62) for level in how.levels], np.int64)
+    return np.array(
+        [
+            (
+                level.minimum,
+                level.maximum,
+                level.overflow == "saturate",
+                level.overflow == "raise",
+                level.span or 1 << 62,
+            )
+            for level in how.levels
+        ],
+        np.int64,
+    )
 
 
-def walk(x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndarray, bias: np.ndarray,
-         how: Accumulator) -> Iterator[tuple[tuple[int, int, int], slice, np.ndarray, np.ndarray]]:
-    """Yield (band, output channels, int64 values, uint8 flags) of every band and group; arrays are (outputs, channels).
-    """
+def walk(
+    x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator
+) -> Iterator[tuple[tuple[int, int, int], slice, np.ndarray, np.ndarray]]:
+    """Yield (band, output channels, int64 values, uint8 flags), arrays (outputs, channels), of every band and group."""
     folded = how.zero_point_at == "folded"
     levels = level_table(how)
     per_group = shape.out_channels // shape.groups
@@ -83,8 +97,15 @@ def walk(x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndar
             yield band, own, values, flags
 
 
-def _walk(a: np.ndarray, b: np.ndarray, initial: np.ndarray, row_term: np.ndarray, factor: np.ndarray,
-          levels: np.ndarray, how: Accumulator) -> tuple[np.ndarray, np.ndarray]:
+def _walk(
+    a: np.ndarray,
+    b: np.ndarray,
+    initial: np.ndarray,
+    row_term: np.ndarray,
+    factor: np.ndarray,
+    levels: np.ndarray,
+    how: Accumulator,
+) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = a.shape[0], b.shape[1]
     values, flags = np.empty((rows, columns), np.int64), np.empty((rows, columns), np.uint8)
     items = (len(levels) + 2) * LANES
@@ -93,8 +114,20 @@ def _walk(a: np.ndarray, b: np.ndarray, initial: np.ndarray, row_term: np.ndarra
         scratch = np.empty(workers * items, np.int64)
         held = [a, b, initial, row_term, factor, values, flags, levels, scratch]
         addresses = [array.ctypes.data for array in held]
-        given = np.array([*addresses[:8], len(levels), rows, a.shape[1], columns, how.group,
-                          how.bias_at == "after", addresses[8], items], np.int64)
+        given = np.array(
+            [
+                *addresses[:8],
+                len(levels),
+                rows,
+                a.shape[1],
+                columns,
+                how.group,
+                how.bias_at == "after",
+                addresses[8],
+                items,
+            ],
+            np.int64,
+        )
         return given, held
 
     run(kernel("mac_walk", "walk_rows"), job, work=rows * columns * a.shape[1])

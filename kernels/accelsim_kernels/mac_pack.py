@@ -12,7 +12,6 @@ import numpy as np
 from accelsim_kernels import arguments
 from accelsim_kernels.simd import Engine
 
-
 _MOST_PLANS = 64
 
 
@@ -105,8 +104,14 @@ def taps_adjacent(w: np.ndarray, engine: Engine, dilation_x: int) -> bool:
     return w.shape[3] % engine.unit != 0 and (dilation_x == 1 or w.shape[2] == 1)
 
 
-def lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool, zero_point: np.ndarray | None = None,
-            steps_multiple: int = 1) -> Layout:
+def lay_out(
+    w: np.ndarray,
+    groups: int,
+    engine: Engine,
+    adjacent: bool,
+    zero_point: np.ndarray | None = None,
+    steps_multiple: int = 1,
+) -> Layout:
     """Weights minus `zero_point` per output channel or, without one, minus what makes unsigned weights signed."""
     outputs, fy, fx, channels = w.shape
     offset = {"uint8": 128 if engine.item_bytes == 1 else 0, "uint16": 32768}.get(w.dtype.name, 0)
@@ -135,10 +140,21 @@ def lay_out(w: np.ndarray, groups: int, engine: Engine, adjacent: bool, zero_poi
     spread[:, :per_group] = arranged(taken).reshape(groups, per_group, steps, engine.unit)
     by_vector = spread.reshape(groups, vectors, engine.lanes, steps, engine.unit)
     order = (0, 3, 1, 4, 2) if engine.planar else (0, 3, 1, 2, 4)
-    pieces = [by_vector[:, first:first + count].transpose(order).reshape(groups, -1) for first, count in parts]
+    pieces = [by_vector[:, first : first + count].transpose(order).reshape(groups, -1) for first, count in parts]
     data = np.concatenate(pieces, axis=1) if pieces else np.zeros((groups, 0), kind)
     ones = np.repeat(arranged(np.ones((1, fy, fx, channels), kind))[0][:, None], engine.lanes, axis=1)
     sums = taken.reshape(outputs, fy * fx * channels).sum(axis=1, dtype=np.int64)
-    return Layout(np.ascontiguousarray(data), offset, sums, steps, run_steps, runs_x, per_group, vectors,
-                  data.strides[0] if groups else 0, parts, np.ascontiguousarray(ones),
-                  np.zeros(engine.lanes, np.int32))
+    return Layout(
+        np.ascontiguousarray(data),
+        offset,
+        sums,
+        steps,
+        run_steps,
+        runs_x,
+        per_group,
+        vectors,
+        data.strides[0] if groups else 0,
+        parts,
+        np.ascontiguousarray(ones),
+        np.zeros(engine.lanes, np.int32),
+    )

@@ -34,9 +34,20 @@ def frozen(value: Any) -> Any:
 class Route:
     """How one shape and set of parameters is computed, with what was prepared for it; called with x."""
 
-    def __init__(self, shape: ConvGeometry, out_shape: tuple[int, ...], x_dtype: np.dtype, x_strides: tuple[int, ...],
-                 packed: Packed, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator, return_events: bool,
-                 requantize: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        shape: ConvGeometry,
+        out_shape: tuple[int, ...],
+        x_dtype: np.dtype,
+        x_strides: tuple[int, ...],
+        packed: Packed,
+        zx: int,
+        zw: np.ndarray,
+        bias: np.ndarray,
+        how: Accumulator,
+        return_events: bool,
+        requantize: dict[str, Any] | None,
+    ) -> None:
         self.packed, self.shape, self.out_shape, self.how = packed, shape, out_shape, how
         self.zx, self.zw, self.bias = zx, np.ascontiguousarray(np.broadcast_to(zw, shape.out_channels)), bias
         self.return_events, self.requantize = return_events, requantize
@@ -46,8 +57,19 @@ class Route:
             fused = requantize is not None and how.result_dtype == np.int32 and _total(requantize, shape)
             if fused and walk is not None and how.levels[0].overflow == "raise":
                 fused = False
-            self.product = Product(shape, out_shape, x_dtype, x_strides, packed, zx, self.zw, bias, bits,
-                                   requantize if fused else None, walk)
+            self.product = Product(
+                shape,
+                out_shape,
+                x_dtype,
+                x_strides,
+                packed,
+                zx,
+                self.zw,
+                bias,
+                bits,
+                requantize if fused else None,
+                walk,
+            )
             if fused:
                 self.requantize = None
 
@@ -59,11 +81,16 @@ class Route:
             return only.bits, None
         w = self.packed.w.reshape(self.shape.out_channels, self.shape.depth)
         ends = mac_bounds.reach(w, dtype, self.zx, self.zw, self.bias, how)
-        fits = all(-(1 << 31) <= low and high < 1 << 31 for low, high in ends)
+        fits = all(low >= -(1 << 31) and high < 1 << 31 for low, high in ends)
         if fits and mac_bounds.nothing_overflows(how, ends):
             return 32, None
-        walk = mac_walks.choose(self.shape, dtype, self.packed.w, self.zx, self.zw, self.bias, how, fits,
-                                self.return_events) if only else None
+        walk = (
+            mac_walks.choose(
+                self.shape, dtype, self.packed.w, self.zx, self.zw, self.bias, how, fits, self.return_events
+            )
+            if only
+            else None
+        )
         return (0, None) if walk is None else (only.bits if only.overflow != "saturate" else 32, walk)
 
     def __call__(self, x: np.ndarray) -> Any:

@@ -13,8 +13,24 @@ from accelsim_kernels._memory import view, view2
 from accelsim_kernels.mac_general import EVENT, FATAL, LANES
 
 #: order of the arguments of walk_rows
-ARGUMENTS = ("a", "b", "initial", "row_term", "column_factor", "out", "events", "levels", "level_count", "rows",
-             "depth", "columns", "group", "after", "scratch", "scratch_items")
+ARGUMENTS = (
+    "a",
+    "b",
+    "initial",
+    "row_term",
+    "column_factor",
+    "out",
+    "events",
+    "levels",
+    "level_count",
+    "rows",
+    "depth",
+    "columns",
+    "group",
+    "after",
+    "scratch",
+    "scratch_items",
+)
 
 
 @njit

@@ -14,8 +14,17 @@ _HALF = 1 << 30
 _CHUNKS = ((18, 16), (20, 32), (32, 64))
 
 
-def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: np.ndarray, bias: np.ndarray,
-           how: Accumulator, sums_fit: bool, return_events: bool) -> Walk | None:
+def choose(
+    shape: ConvGeometry,
+    x_dtype: np.dtype,
+    w: np.ndarray,
+    zx: int,
+    zw: np.ndarray,
+    bias: np.ndarray,
+    how: Accumulator,
+    sums_fit: bool,
+    return_events: bool,
+) -> Walk | None:
     """The tile for a single-level accumulator, or None where it needs the general walk.
 
     sums_fit: every exact prefix fits 32 bits. Operands must fit int16 without their zero points, one sum of `group`
@@ -33,7 +42,9 @@ def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: n
         return None
     if level.bits > 32 or np.abs(bias).max(initial=0) >= _HALF:
         return None
-    run = shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels
+    run = (
+        shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels
+    )
     if group > 1 and (group % 2 or group > 16 or (run % 2 and run != shape.depth)):
         return None
     chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
@@ -43,11 +54,21 @@ def choose(shape: ConvGeometry, x_dtype: np.dtype, w: np.ndarray, zx: int, zw: n
         kind = "watch32"
     elif level.bits == 32:
         kind = "sat32"
-    elif level.bits <= 16 and group == 1 and max(x_high * w_high, x_low * w_low) < _SHORT and min(
-            x_low * w_high, x_high * w_low) >= -_SHORT:
+    elif (
+        level.bits <= 16
+        and group == 1
+        and max(x_high * w_high, x_low * w_low) < _SHORT
+        and min(x_low * w_high, x_high * w_low) >= -_SHORT
+    ):
         kind = "sat16" if level.bits == 16 else "clip16"
-    elif group == 1 and x_low == 0 and x_dtype.itemsize == 1 and max(-w_low, w_high + 1) <= 128 and (
-            simd.current() == "avx512vnni") and _may_certify(w, level.maximum, chunk):
+    elif (
+        group == 1
+        and x_low == 0
+        and x_dtype.itemsize == 1
+        and max(-w_low, w_high + 1) <= 128
+        and (simd.current() == "avx512vnni")
+        and _may_certify(w, level.maximum, chunk)
+    ):
         kind = "certify"
     else:
         kind = "clip32"

@@ -38,18 +38,19 @@ class Engine:
 
 _ZMM_ROWS = MappingProxyType({1: 8, 2: 8, 3: 8, 4: 6})
 _YMM_ROWS = MappingProxyType({1: 6, 2: 5, 3: 3})
-ENGINES = MappingProxyType({
-    "vpdpbusd512": Engine("vpdpbusd512", 16, 4, 1, _ZMM_ROWS),
-    "vpdpwssd512": Engine("vpdpwssd512", 16, 2, 2, _ZMM_ROWS),
-    "pmaddwd256": Engine("pmaddwd256", 8, 2, 2, _YMM_ROWS),
-    "portable": Engine("portable", 8, 2, 2, _YMM_ROWS),
-    # for accumulators that are clipped or watched at every addition
-    "walk16": Engine("walk16", 32, 2, 2, MappingProxyType({1: 6, 2: 4}), planar=True),
-    "walk32": Engine("walk32", 16, 2, 2, MappingProxyType({1: 6, 2: 4})),
-    "vpdpwssd512-walk32": Engine("vpdpwssd512-walk32", 16, 2, 2,
-                                 MappingProxyType({1: 8, 2: 4, 3: 4, 4: 4})),
-    "vpdpbusd512-certify": Engine("vpdpbusd512-certify", 16, 4, 1, MappingProxyType({1: 8, 2: 6, 3: 4, 4: 3})),
-})
+ENGINES = MappingProxyType(
+    {
+        "vpdpbusd512": Engine("vpdpbusd512", 16, 4, 1, _ZMM_ROWS),
+        "vpdpwssd512": Engine("vpdpwssd512", 16, 2, 2, _ZMM_ROWS),
+        "pmaddwd256": Engine("pmaddwd256", 8, 2, 2, _YMM_ROWS),
+        "portable": Engine("portable", 8, 2, 2, _YMM_ROWS),
+        # for accumulators that are clipped or watched at every addition
+        "walk16": Engine("walk16", 32, 2, 2, MappingProxyType({1: 6, 2: 4}), planar=True),
+        "walk32": Engine("walk32", 16, 2, 2, MappingProxyType({1: 6, 2: 4})),
+        "vpdpwssd512-walk32": Engine("vpdpwssd512-walk32", 16, 2, 2, MappingProxyType({1: 8, 2: 4, 3: 4, 4: 4})),
+        "vpdpbusd512-certify": Engine("vpdpbusd512-certify", 16, 4, 1, MappingProxyType({1: 8, 2: 6, 3: 4, 4: 3})),
+    }
+)
 _BYTES = {"avx512vnni": "vpdpbusd512"}
 _WALKS = {"avx512vnni": "vpdpwssd512-walk32"}
 _WORDS = {"avx512vnni": "vpdpwssd512", "avx2": "pmaddwd256", "portable": "portable"}

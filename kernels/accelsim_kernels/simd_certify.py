@@ -17,7 +17,7 @@ from accelsim_kernels.simd_tile import ARGUMENTS, dot
 
 
 def certify_tile(engine_name: str, watched: bool, rows: int, vectors: int) -> str:
-    """LLVM IR of a tile with the arguments and layout of simd_tile.tile; "extra" as simd_walk.EXTRA, then steps a chunk.
+    """LLVM IR of a tile with the arguments and layout of simd_tile.tile; "extra": simd_walk.EXTRA, steps a chunk.
 
     Activations are unsigned bytes after the mask. Clips to [low, high] at every product; watched: stores events.
     """
@@ -73,18 +73,29 @@ def certify_tile(engine_name: str, watched: bool, rows: int, vectors: int) -> st
         for i in range(rows):
             sure, most = [], []
             for j in range(vectors):
-                positive, negative = sums[2 * (i * vectors + j):2 * (i * vectors + j) + 2]
+                positive, negative = sums[2 * (i * vectors + j) : 2 * (i * vectors + j) + 2]
                 held = load(b, place(i, j), ints)
                 most.append(b.add(held, positive))
-                sure.append(b.or_(b.icmp_signed(">", most[-1], high),
-                                  b.icmp_signed("<", b.add(held, negative), low)))
+                sure.append(b.or_(b.icmp_signed(">", most[-1], high), b.icmp_signed("<", b.add(held, negative), low)))
             some = b.bitcast(functools.reduce(b.or_, sure), ir.IntType(engine.lanes))
             with b.if_else(b.icmp_unsigned("!=", some, ir.Constant(some.type, 0)), likely=False) as (walked, certain):
                 with walked:
                     where = b.add(given["weights"], b.mul(first, WORD(width * vectors)))
                     table = b.add(given["depth_offsets"], b.mul(first, WORD(8)))
-                    b.call(walk, [bases[i], table, steps, where, place(i, 0),
-                                  event_place(i, 0) if watched else WORD(0), given["mask"], low_word, high_word])
+                    b.call(
+                        walk,
+                        [
+                            bases[i],
+                            table,
+                            steps,
+                            where,
+                            place(i, 0),
+                            event_place(i, 0) if watched else WORD(0),
+                            given["mask"],
+                            low_word,
+                            high_word,
+                        ],
+                    )
                 with certain:
                     for j in range(vectors):
                         store(b, b.add(most[j], sums[2 * (i * vectors + j) + 1]), place(i, j))

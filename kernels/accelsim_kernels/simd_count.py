@@ -30,8 +30,12 @@ def count(item_bytes: int) -> str:
 
     def block(number: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
         at = b.mul(number, WORD(_BYTES))
-        return add(load(b, b.add(given["before"], at), bytes_type), load(b, b.add(given["now"], at), bytes_type),
-                   all_items, carried)
+        return add(
+            load(b, b.add(given["before"], at), bytes_type),
+            load(b, b.add(given["now"], at), bytes_type),
+            all_items,
+            carried,
+        )
 
     blocks = b.sdiv(given["length"], WORD(_BYTES))
     carried = count_up(b, blocks, [ir.Constant(words, None), WORD(0)], block)
@@ -39,13 +43,24 @@ def count(item_bytes: int) -> str:
     left = b.sub(given["length"], done)
     before_block = b.block
     with b.if_then(b.icmp_signed(">", left, WORD(0))):
+
         def exists(count: int, size: int) -> ir.Value:
             numbers = ir.Constant(ir.VectorType(INT, count), [size * i for i in range(count)])
             return b.icmp_signed("<", numbers, splat(b, b.trunc(left, INT), count))
 
         nothing = ir.Constant(bytes_type, None)
-        parts = [intrinsic(b, "llvm.masked.load.v64i8.p0", b.inttoptr(b.add(given[name], done), ir.PointerType()),
-                           INT(1), exists(_BYTES, 1), nothing, result=bytes_type) for name in ("before", "now")]
+        parts = [
+            intrinsic(
+                b,
+                "llvm.masked.load.v64i8.p0",
+                b.inttoptr(b.add(given[name], done), ir.PointerType()),
+                INT(1),
+                exists(_BYTES, 1),
+                nothing,
+                result=bytes_type,
+            )
+            for name in ("before", "now")
+        ]
         tail = add(*parts, exists(items.count, item_bytes), carried)
         tail_block = b.block
     toggles, zeros = b.phi(words), b.phi(WORD)

@@ -19,8 +19,7 @@ from accelsim_kernels.simd_tile import dot
 ARGUMENTS = ("rows", "offset", "pixel", "weights", "initial", "out", "out_stride", "mask", "channels")
 
 
-def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int, stride_x: int,
-                   dilation_x: int) -> str:
+def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int, stride_x: int, dilation_x: int) -> str:
     """LLVM IR of out[o, c] = initial[c] + sum of x[ky][o * stride + kx * dilation][c] * w[c][ky][kx]; x as 0..255.
 
     weights: (fx, groups of `unit` rows, unit, width, unit) in channel_order. out: int32 (outputs, width).
@@ -40,8 +39,11 @@ def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int,
     row_groups = -(-fy // unit)
     columns = sorted({o * stride_x + kx * dilation_x for o in range(outputs) for kx in range(fx)})
     for column in columns:
-        uses = [(o, (column - o * stride_x) // dilation_x) for o in range(outputs)
-                if (column - o * stride_x) % dilation_x == 0 and 0 <= column - o * stride_x < fx * dilation_x]
+        uses = [
+            (o, (column - o * stride_x) // dilation_x)
+            for o in range(outputs)
+            if (column - o * stride_x) % dilation_x == 0 and 0 <= column - o * stride_x < fx * dilation_x
+        ]
         shift = b.mul(given["pixel"], WORD(column))
         for group in range(row_groups):
             taps = []
@@ -52,8 +54,9 @@ def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int,
                 at = b.add(rows[ky], shift)
                 if masked:
                     pointer = b.inttoptr(at, ir.PointerType())
-                    loaded = intrinsic(b, f"llvm.masked.load.v{width}i8.p0", pointer, INT(1), exists, zero,
-                                       result=column_type)
+                    loaded = intrinsic(
+                        b, f"llvm.masked.load.v{width}i8.p0", pointer, INT(1), exists, zero, result=column_type
+                    )
                 else:
                     loaded = load(b, at, column_type)
                 taps.append(b.xor(loaded, mask))
@@ -90,8 +93,12 @@ class _Lane:
         count = first.type.count
         each = count // (self.bytes // 16)
         half = each // 2
-        places = [block * each + high * half + i + side * count
-                  for block in range(count // each) for i in range(half) for side in (0, 1)]
+        places = [
+            block * each + high * half + i + side * count
+            for block in range(count // each)
+            for i in range(half)
+            for side in (0, 1)
+        ]
         return self._pick(first, second, places)
 
     def interleave(self, taps: list[ir.Value]) -> list[ir.Value]:
@@ -112,11 +119,23 @@ class _Lane:
         blocks = self.lanes // 4
         every = sums[0]
         for following in sums[1:]:
-            every = self._pick(every, self._same_length(following, every.type.count),
-                               list(range(every.type.count + following.type.count)))
-        return [self._pick(every, every, [(part % self.unit) * self.lanes + (part // self.unit) * 4 + i
-                                          for part in range(q * blocks, (q + 1) * blocks) for i in range(4)])
-                for q in range(self.unit)]
+            every = self._pick(
+                every,
+                self._same_length(following, every.type.count),
+                list(range(every.type.count + following.type.count)),
+            )
+        return [
+            self._pick(
+                every,
+                every,
+                [
+                    (part % self.unit) * self.lanes + (part // self.unit) * 4 + i
+                    for part in range(q * blocks, (q + 1) * blocks)
+                    for i in range(4)
+                ],
+            )
+            for q in range(self.unit)
+        ]
 
     def _same_length(self, value: ir.Value, count: int) -> ir.Value:
         return self._pick(value, value, [min(i, value.type.count - 1) for i in range(count)])

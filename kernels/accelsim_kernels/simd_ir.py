@@ -13,8 +13,7 @@ def define(names: Sequence[str]) -> tuple[ir.Module, ir.IRBuilder, dict[str, ir.
     """A module with a function `kernel` on int64 arguments of those names, a builder at its start, the arguments."""
     module = ir.Module()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WORD] * len(names)), "kernel")
-    return (module, ir.IRBuilder(function.append_basic_block("entry")),
-            dict(zip(names, function.args, strict=True)))
+    return (module, ir.IRBuilder(function.append_basic_block("entry")), dict(zip(names, function.args, strict=True)))
 
 
 def load(b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
@@ -42,8 +41,12 @@ def intrinsic(b: ir.IRBuilder, name: str, *args: ir.Value, result: ir.Type | Non
     return b.call(function, args)
 
 
-def count_up(b: ir.IRBuilder, end: ir.Value, carried: Sequence[ir.Value],
-             body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value]]) -> list[ir.Value]:
+def count_up(
+    b: ir.IRBuilder,
+    end: ir.Value,
+    carried: Sequence[ir.Value],
+    body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value]],
+) -> list[ir.Value]:
     """for index in range(end): carried = body(index, carried). Leaves b behind the loop; returns what is carried."""
     before = b.block
     loop, done = b.append_basic_block("loop"), b.append_basic_block("done")

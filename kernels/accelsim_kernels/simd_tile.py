@@ -65,6 +65,8 @@ def dot(b: ir.IRBuilder, engine: Engine, sums: ir.Value, a: ir.Value, w: ir.Valu
         return b.add(sums, intrinsic(b, "llvm.x86.avx2.pmadd.wd", a, w, result=sums.type))
     wide = ir.VectorType(INT, lanes * 2)
     products = b.mul(b.sext(a, wide), b.sext(w, wide))
-    even, odd = (b.shuffle_vector(products, products, ir.Constant(sums.type, list(range(first, lanes * 2, 2))))
-                 for first in (0, 1))
+    even, odd = (
+        b.shuffle_vector(products, products, ir.Constant(sums.type, list(range(first, lanes * 2, 2))))
+        for first in (0, 1)
+    )
     return b.add(sums, b.add(even, odd))

@@ -22,7 +22,8 @@ SHORT_KINDS = ("clip16", "sat16")
 def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int, vectors: int) -> str:
     """LLVM IR of a tile with the arguments of simd_tile.tile; what is not said here is as there.
 
-    kind: "clip16" and "clip32" clip to [low, high], "sat16" and "sat32" to all of the lane, "watch32" sums exactly, for events alone.
+    kind: "clip16" and "clip32" clip to [low, high], "sat16" and "sat32" to all of the lane,
+    "watch32" sums exactly, for events alone.
     group: products summed exactly before each addition, 1 or even; 1 in 16-bit lanes. watched: also store events.
     weights: (steps, vectors, 2, lanes) in 16-bit lanes, else (steps, vectors, lanes, 2).
     """
@@ -33,8 +34,12 @@ def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int,
     final = load(b, b.add(given["extra"], WORD(16)), WORD)
     width = engine.lanes * 4
     bases = [b.add(given["a"], load(b, b.add(given["row_offsets"], WORD(8 * i)), WORD)) for i in range(rows)]
-    start = [how.add(ir.Constant(ints, None), load(b, b.add(given["initial"], WORD(width * j)), ints),
-                     ir.Constant(ints, None)) for j in range(vectors)]
+    start = [
+        how.add(
+            ir.Constant(ints, None), load(b, b.add(given["initial"], WORD(width * j)), ints), ir.Constant(ints, None)
+        )
+        for j in range(vectors)
+    ]
     carried = [value for _ in range(rows) for pair in start for value in pair]
     narrow = kind in SHORT_KINDS
     if narrow:
@@ -56,7 +61,7 @@ def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int,
                         x = splat(b, load(b, b.add(b.add(bases[i], depth), WORD(2 * half)), _SHORT), engine.lanes)
                         for j in range(vectors):
                             n = 2 * (i * vectors + j)
-                            state[n:n + 2] = how.add_short(state[n], b.mul(x, weights[j]), state[n + 1])
+                            state[n : n + 2] = how.add_short(state[n], b.mul(x, weights[j]), state[n + 1])
                 continue
             weights = [load(b, b.add(at, WORD(width * j)), ints) for j in range(vectors)]
             for i in range(rows):
@@ -70,10 +75,10 @@ def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int,
                     one = splat(b, b.and_(x, INT(mask)), engine.lanes)
                     for j in range(vectors):
                         n = 2 * (i * vectors + j)
-                        state[n:n + 2] = how.multiply_add(engine, state[n], one, weights[j], state[n + 1])
+                        state[n : n + 2] = how.multiply_add(engine, state[n], one, weights[j], state[n + 1])
         if group > 1:
             for n, total in enumerate(sums):
-                state[2 * n:2 * n + 2] = how.add(state[2 * n], total, state[2 * n + 1])
+                state[2 * n : 2 * n + 2] = how.add(state[2 * n], total, state[2 * n + 1])
         return state
 
     state = count_up(b, b.sdiv(given["steps"], WORD(pairs)), carried, step)
@@ -81,7 +86,7 @@ def walk_tile(engine_name: str, kind: str, group: int, watched: bool, rows: int,
     for i in range(rows):
         row = b.add(given["out"], b.mul(given["out_stride"], WORD(i)))
         for j in range(vectors):
-            held, event = state[2 * (i * vectors + j):2 * (i * vectors + j) + 2]
+            held, event = state[2 * (i * vectors + j) : 2 * (i * vectors + j) + 2]
             if narrow:
                 held, event = b.sext(held, ints), b.sext(event, ints)
             last = load(b, b.add(final, WORD(width * j)), ints)
@@ -113,8 +118,14 @@ class _How:
             kept = self._clip(total, self.low, self.high, 32)
         return kept, b.or_(event, b.xor(total, kept)) if self.watched else event
 
-    def multiply_add(self, engine: object, held: ir.Value, x: ir.Value, w: ir.Value, event: ir.Value,
-                     ) -> tuple[ir.Value, ir.Value]:
+    def multiply_add(
+        self,
+        engine: object,
+        held: ir.Value,
+        x: ir.Value,
+        w: ir.Value,
+        event: ir.Value,
+    ) -> tuple[ir.Value, ir.Value]:
         """add(held, x * w), where the multiplier can add."""
         if self.kind == "sat32":
             return self.add(held, dot(self.b, engine, ir.Constant(held.type, None), x, w), event)

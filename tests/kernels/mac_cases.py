@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from hypothesis import strategies as st
-
 import accelsim_kernels as fast
+import numpy as np
 from accelsim_kernels import reference
+from hypothesis import strategies as st
 
 DTYPES = ("int8", "uint8", "int16", "uint16")
 
@@ -52,8 +51,10 @@ def accumulators(draw: st.DrawFn) -> dict[str, Any]:
     }
     mode = st.sampled_from(["wrap", "saturate", "saturate", "raise"])
     if draw(st.booleans()):
-        chosen |= {"accumulator_bits": draw(st.sampled_from([1, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 63])),
-                   "overflow": draw(mode)}
+        chosen |= {
+            "accumulator_bits": draw(st.sampled_from([1, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 63])),
+            "overflow": draw(mode),
+        }
     else:
         inner = draw(st.integers(1, 9))
         levels = [(draw(st.sampled_from([10, 16, 18, 20])), draw(mode), inner)]
@@ -95,5 +96,8 @@ def geometries(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dict]
     for f, d, p in zip(filters, dilation, padding, strict=True):
         least = max(1, d * (f - 1) + 1 - sum(p))
         sizes.append(draw(st.integers(least, least + 5)))
-    return ((draw(st.integers(0, 2)), *sizes, groups * group_channels), (out_channels, *filters, group_channels),
-            {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})
+    return (
+        (draw(st.integers(0, 2)), *sizes, groups * group_channels),
+        (out_channels, *filters, group_channels),
+        {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups},
+    )

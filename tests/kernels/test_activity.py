@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
+import accelsim_kernels as fast
 import numpy as np
 import pytest
+from accelsim_kernels import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mac_cases import DTYPES, geometries, operand, zero_points
-
-import accelsim_kernels as fast
-from accelsim_kernels import reference
 
 DATAFLOWS = ("weight_stationary", "output_stationary", "input_stationary")
 
@@ -33,11 +32,16 @@ def test_equals_the_written_out_streams(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     x_shape, w_shape, keywords = data.draw(geometries())
     x_dtype, w_dtype = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
-    equal(operand(rng, x_shape, x_dtype), operand(rng, w_shape, w_dtype), **keywords,
-          x_zero_point=zero_points(data.draw, rng, x_dtype, None),
-          w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
-          dataflow=data.draw(st.sampled_from(DATAFLOWS)), accumulator_bits=data.draw(st.sampled_from([8, 20, 32])),
-          samples=data.draw(st.sampled_from([0, 5])))
+    equal(
+        operand(rng, x_shape, x_dtype),
+        operand(rng, w_shape, w_dtype),
+        **keywords,
+        x_zero_point=zero_points(data.draw, rng, x_dtype, None),
+        w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
+        dataflow=data.draw(st.sampled_from(DATAFLOWS)),
+        accumulator_bits=data.draw(st.sampled_from([8, 20, 32])),
+        samples=data.draw(st.sampled_from([0, 5])),
+    )
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)

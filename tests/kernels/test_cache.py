@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import accelsim_kernels
+import pytest
 
 PACKAGE = Path(accelsim_kernels.__file__).parent
 #: one small kernel, from a scalar in another file; prints 3, then whether Numba had to be imported
@@ -30,10 +29,15 @@ def place(tmp_path: Path) -> Path:
 
 
 def start(code: str, place: Path, **environment: str) -> subprocess.Popen:
-    settings = {**os.environ, "ACCELSIM_CACHE_DIR": str(place / "cache"), "PYTHONPATH": str(place / "kernels"),
-                **environment}
-    return subprocess.Popen([sys.executable, "-c", code], env=settings, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, cwd=place)
+    settings = {
+        **os.environ,
+        "ACCELSIM_CACHE_DIR": str(place / "cache"),
+        "PYTHONPATH": str(place / "kernels"),
+        **environment,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place
+    )
 
 
 def run(code: str, place: Path, **environment: str) -> tuple[list[str], str]:
@@ -56,7 +60,7 @@ def test_an_edited_callee_is_compiled_again(place: Path) -> None:
     assert run(SCALE, place)[0] == ["3", "True"]
     callee = place / "kernels" / "accelsim_kernels" / "fixedpoint.py"
     text = callee.read_text()
-    marker = 'def half_away_shift(value, s):\n'
+    marker = "def half_away_shift(value, s):\n"
     assert marker in text
     callee.write_text(text.replace(marker, marker + "    value = value + 1\n", 1))
     words, errors = run(SCALE, place)

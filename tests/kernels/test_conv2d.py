@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import accelsim_kernels as fast
 import numpy as np
 import pytest
+from accelsim_kernels import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mac_cases import DTYPES, accumulators, biases, geometries, operand, same, zero_points
-
-import accelsim_kernels as fast
-from accelsim_kernels import reference
 
 
 @settings(max_examples=120, deadline=None)
@@ -18,10 +17,16 @@ def test_any_geometry_and_accumulator(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     x_shape, w_shape, keywords = data.draw(geometries())
     x_dtype, w_dtype = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
-    same("conv2d", operand(rng, x_shape, x_dtype), operand(rng, w_shape, w_dtype),
-         x_zero_point=zero_points(data.draw, rng, x_dtype, None),
-         w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
-         bias=biases(data.draw, rng, w_shape[0]), **keywords, **data.draw(accumulators()))
+    same(
+        "conv2d",
+        operand(rng, x_shape, x_dtype),
+        operand(rng, w_shape, w_dtype),
+        x_zero_point=zero_points(data.draw, rng, x_dtype, None),
+        w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
+        bias=biases(data.draw, rng, w_shape[0]),
+        **keywords,
+        **data.draw(accumulators()),
+    )
 
 
 @settings(max_examples=120, deadline=None)
@@ -31,11 +36,16 @@ def test_any_geometry_wrapping(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     x_shape, w_shape, keywords = data.draw(geometries())
     x_dtype, w_dtype = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
-    same("conv2d", operand(rng, x_shape, x_dtype), operand(rng, w_shape, w_dtype),
-         x_zero_point=zero_points(data.draw, rng, x_dtype, None),
-         w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
-         bias=biases(data.draw, rng, w_shape[0]), accumulator_bits=data.draw(st.sampled_from([8, 16, 20, 32])),
-         **keywords)
+    same(
+        "conv2d",
+        operand(rng, x_shape, x_dtype),
+        operand(rng, w_shape, w_dtype),
+        x_zero_point=zero_points(data.draw, rng, x_dtype, None),
+        w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
+        bias=biases(data.draw, rng, w_shape[0]),
+        accumulator_bits=data.draw(st.sampled_from([8, 16, 20, 32])),
+        **keywords,
+    )
 
 
 def test_padding_reads_as_a_real_zero() -> None:
@@ -57,13 +67,16 @@ def test_products_are_walked_in_row_column_channel_order() -> None:
 
 
 @pytest.mark.parametrize("backend", [fast, reference], ids=["fast", "reference"])
-@pytest.mark.parametrize("keywords, message", [
-    ({"groups": 2}, "do not match in 2 group"),
-    ({"stride": (0, 1)}, "stride must lie in"),
-    ({"stride": 2}, "stride must be a pair"),
-    ({"padding": ((0, 0), (0, -1))}, r"padding\[1\] must lie in"),
-    ({"dilation": (4, 4)}, "the filter covers 9 but the padded height of x is 5"),
-])
+@pytest.mark.parametrize(
+    "keywords, message",
+    [
+        ({"groups": 2}, "do not match in 2 group"),
+        ({"stride": (0, 1)}, "stride must lie in"),
+        ({"stride": 2}, "stride must be a pair"),
+        ({"padding": ((0, 0), (0, -1))}, r"padding\[1\] must lie in"),
+        ({"dilation": (4, 4)}, "the filter covers 9 but the padded height of x is 5"),
+    ],
+)
 def test_wrong_geometry_says_what_to_do(backend: object, keywords: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         backend.conv2d(np.zeros((1, 5, 5, 3), np.int8), np.zeros((2, 3, 3, 3), np.int8), **keywords)

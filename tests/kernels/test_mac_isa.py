@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import accelsim_kernels as fast
 import numpy as np
 import pytest
+from accelsim_kernels import _threads, simd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mac_cases import DTYPES, accumulators, biases, geometries, operand, same, zero_points
-
-import accelsim_kernels as fast
-from accelsim_kernels import _threads, simd
 
 
 def use(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
@@ -34,10 +33,16 @@ def test_slower_paths_equal_the_reference(monkeypatch: pytest.MonkeyPatch, isa: 
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     x_shape, w_shape, keywords = data.draw(geometries())
     x_dtype, w_dtype = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
-    same("conv2d", operand(rng, x_shape, x_dtype), operand(rng, w_shape, w_dtype),
-         x_zero_point=zero_points(data.draw, rng, x_dtype, None),
-         w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
-         bias=biases(data.draw, rng, w_shape[0]), **keywords, **data.draw(accumulators()))
+    same(
+        "conv2d",
+        operand(rng, x_shape, x_dtype),
+        operand(rng, w_shape, w_dtype),
+        x_zero_point=zero_points(data.draw, rng, x_dtype, None),
+        w_zero_point=zero_points(data.draw, rng, w_dtype, w_shape[0]),
+        bias=biases(data.draw, rng, w_shape[0]),
+        **keywords,
+        **data.draw(accumulators()),
+    )
 
 
 def test_unknown_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,14 +51,23 @@ def test_unknown_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
         fast.matmul(np.zeros((1, 1), np.int8), np.zeros((1, 1), np.int8))
 
 
-LAYERS = [((1, 30, 30, 32), (70, 3, 3, 32), {"padding": ((1, 1), (1, 1))}),
-          ((2, 30, 30, 48), (48, 3, 3, 1), {"groups": 48}), ((1, 7, 7, 256), (300, 1, 1, 256), {})]
+LAYERS = [
+    ((1, 30, 30, 32), (70, 3, 3, 32), {"padding": ((1, 1), (1, 1))}),
+    ((2, 30, 30, 48), (48, 3, 3, 1), {"groups": 48}),
+    ((1, 7, 7, 256), (300, 1, 1, 256), {}),
+]
 
 
 @pytest.mark.parametrize("x_shape, w_shape, keywords", LAYERS)
-@pytest.mark.parametrize("accumulator", [{}, {"accumulator_bits": 16, "overflow": "saturate", "return_events": True},
-                                         {"accumulator_bits": 18, "overflow": "saturate", "return_events": True},
-                                         {"levels": [(14, "wrap", 8), (20, "saturate", None)]}])
+@pytest.mark.parametrize(
+    "accumulator",
+    [
+        {},
+        {"accumulator_bits": 16, "overflow": "saturate", "return_events": True},
+        {"accumulator_bits": 18, "overflow": "saturate", "return_events": True},
+        {"levels": [(14, "wrap", 8), (20, "saturate", None)]},
+    ],
+)
 def test_threads_do_not_matter(x_shape: tuple, w_shape: tuple, keywords: dict, accumulator: dict) -> None:
     rng = np.random.default_rng(7)
     x, w = operand(rng, x_shape, "uint8"), operand(rng, w_shape, "int8")

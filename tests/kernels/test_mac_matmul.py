@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import accelsim_kernels as fast
 import corners
 import numpy as np
 import pytest
+from accelsim_kernels import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mac_cases import DTYPES, accumulators, biases, operand, same, zero_points
-
-import accelsim_kernels as fast
-from accelsim_kernels import reference
 
 
 @pytest.mark.parametrize("a_dtype", DTYPES)
@@ -34,8 +33,9 @@ def test_bias_at_the_limits(overflow: str, bits: int) -> None:
     for row in ([0, 0, 0], [1, 0, -1], [-1, 0, 1], [127, -128, 1], [-128, 127, 1]):
         a = np.array([row], np.int8)
         for bias_at in ("preload", "after"):
-            same("matmul", a, b, bias=bias, accumulator_bits=bits, overflow=overflow, bias_at=bias_at,
-                 return_events=True)
+            same(
+                "matmul", a, b, bias=bias, accumulator_bits=bits, overflow=overflow, bias_at=bias_at, return_events=True
+            )
 
 
 @settings(max_examples=120, deadline=None)
@@ -44,10 +44,15 @@ def test_any_accumulator(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     m, k, n = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 40)), data.draw(st.integers(0, 70))
     a_dtype, b_dtype = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
-    same("matmul", operand(rng, (m, k), a_dtype), operand(rng, (k, n), b_dtype),
-         a_zero_point=zero_points(data.draw, rng, a_dtype, None),
-         b_zero_point=zero_points(data.draw, rng, b_dtype, n),
-         bias=biases(data.draw, rng, n), **data.draw(accumulators()))
+    same(
+        "matmul",
+        operand(rng, (m, k), a_dtype),
+        operand(rng, (k, n), b_dtype),
+        a_zero_point=zero_points(data.draw, rng, a_dtype, None),
+        b_zero_point=zero_points(data.draw, rng, b_dtype, n),
+        bias=biases(data.draw, rng, n),
+        **data.draw(accumulators()),
+    )
 
 
 def test_packed_weights_give_the_same() -> None:
@@ -65,22 +70,25 @@ def test_raise_names_the_first_output() -> None:
             backend.matmul(a, b, accumulator_bits=16, overflow="raise", bias=np.array([0, 0, 32767 - 127 * 127]))
 
 
-@pytest.mark.parametrize("keywords, message", [
-    ({"accumulator_bits": 0}, "accumulator_bits must lie in"),
-    ({"accumulator_bits": 64}, "accumulator_bits must lie in"),
-    ({"overflow": "clip"}, "overflow must be one of"),
-    ({"order": "tree:0"}, "order must be"),
-    ({"order": "mapping"}, "order must be"),
-    ({"bias_at": "start"}, "bias_at must be one of"),
-    ({"zero_point_at": "x"}, "zero_point_at must be one of"),
-    ({"levels": []}, "levels must name"),
-    ({"levels": [(16, "wrap", 4)]}, "last level"),
-    ({"levels": [(16, "wrap", 4), (20, "wrap", 6), (32, "wrap", None)]}, "multiple of the span"),
-    ({"bias": np.zeros(4, np.int32)}, "bias must have one integer per output channel"),
-    ({"a_zero_point": 200}, "a_zero_point must be a value of int8"),
-    ({"b_zero_point": np.zeros(2, int)}, "b_zero_point must be a scalar or one per output channel"),
-    ({"requantize": {"scheme": "tflite-double"}}, "requantize needs"),
-])
+@pytest.mark.parametrize(
+    "keywords, message",
+    [
+        ({"accumulator_bits": 0}, "accumulator_bits must lie in"),
+        ({"accumulator_bits": 64}, "accumulator_bits must lie in"),
+        ({"overflow": "clip"}, "overflow must be one of"),
+        ({"order": "tree:0"}, "order must be"),
+        ({"order": "mapping"}, "order must be"),
+        ({"bias_at": "start"}, "bias_at must be one of"),
+        ({"zero_point_at": "x"}, "zero_point_at must be one of"),
+        ({"levels": []}, "levels must name"),
+        ({"levels": [(16, "wrap", 4)]}, "last level"),
+        ({"levels": [(16, "wrap", 4), (20, "wrap", 6), (32, "wrap", None)]}, "multiple of the span"),
+        ({"bias": np.zeros(4, np.int32)}, "bias must have one integer per output channel"),
+        ({"a_zero_point": 200}, "a_zero_point must be a value of int8"),
+        ({"b_zero_point": np.zeros(2, int)}, "b_zero_point must be a scalar or one per output channel"),
+        ({"requantize": {"scheme": "tflite-double"}}, "requantize needs"),
+    ],
+)
 @pytest.mark.parametrize("backend", [fast, reference], ids=["fast", "reference"])
 def test_wrong_calls_say_what_to_do(backend: object, keywords: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

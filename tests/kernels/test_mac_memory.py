@@ -6,12 +6,11 @@ import ctypes
 import mmap
 import sys
 
+import accelsim_kernels as fast
 import numpy as np
 import pytest
-from mac_cases import operand
-
-import accelsim_kernels as fast
 from accelsim_kernels import simd
+from mac_cases import operand
 
 PAGE = mmap.PAGESIZE
 needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="guard pages need mprotect")
@@ -55,8 +54,12 @@ CONVS = [
     ((1, 6, 9, 5), (10, 5, 3, 1), {"groups": 5, "stride": (1, 2)}),
     ((1, 7, 7, 16), (16, 7, 7, 1), {"groups": 16}),
 ]
-ACCUMULATORS = [{}, {"accumulator_bits": 16, "overflow": "saturate"}, {"accumulator_bits": 17, "overflow": "saturate"},
-                {"accumulator_bits": 18, "return_events": True}]
+ACCUMULATORS = [
+    {},
+    {"accumulator_bits": 16, "overflow": "saturate"},
+    {"accumulator_bits": 17, "overflow": "saturate"},
+    {"accumulator_bits": 18, "return_events": True},
+]
 
 
 @needs_mprotect
@@ -85,24 +88,30 @@ class Canary:
         array = self.empty(shape, dtype, **keywords)
         block = np.full(array.nbytes + 2 * self.SIZE, 0xA5, np.uint8)
         self.blocks.append(block)
-        return block[self.SIZE:self.SIZE + array.nbytes].view(array.dtype).reshape(array.shape)
+        return block[self.SIZE : self.SIZE + array.nbytes].view(array.dtype).reshape(array.shape)
 
     def check(self) -> None:
         assert self.blocks
         for block in self.blocks:
-            assert (block[:self.SIZE] == 0xA5).all() and (block[-self.SIZE:] == 0xA5).all()
+            assert (block[: self.SIZE] == 0xA5).all() and (block[-self.SIZE :] == 0xA5).all()
 
 
 @pytest.mark.parametrize("x_shape, w_shape, keywords", CONVS)
-def test_outputs_and_scratch_keep_their_bounds(isa: str, x_shape: tuple, w_shape: tuple, keywords: dict,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_and_scratch_keep_their_bounds(
+    isa: str, x_shape: tuple, w_shape: tuple, keywords: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Canaries around every array that the kernels ask NumPy for: outputs, events and scratch memory."""
     rng = np.random.default_rng(4)
-    x, packed = operand(rng, x_shape, "int8"), fast.pack_conv2d(operand(rng, w_shape, "int8"),
-                                                                groups=keywords.get("groups", 1))
+    x, packed = (
+        operand(rng, x_shape, "int8"),
+        fast.pack_conv2d(operand(rng, w_shape, "int8"), groups=keywords.get("groups", 1)),
+    )
     requantize = {"scheme": "onnx-float", "scale": np.float32(2**-9), "zero_point": 3, "qmin": -128, "qmax": 127}
-    calls = [*ACCUMULATORS, {"requantize": requantize},
-             {"requantize": {"scheme": "tflite-double", "multiplier": 1 << 30, "shift": -8, "qmin": -9, "qmax": 9}}]
+    calls = [
+        *ACCUMULATORS,
+        {"requantize": requantize},
+        {"requantize": {"scheme": "tflite-double", "multiplier": 1 << 30, "shift": -8, "qmin": -9, "qmax": 9}},
+    ]
     expected = [fast.conv2d(x, packed, **keywords, **call) for call in calls]
     canary = Canary()
     monkeypatch.setattr(np, "empty", canary)

@@ -7,7 +7,7 @@ from importlib import import_module
 #: public name -> module that holds it
 _HOMES = {
     "activation_table": "activations",
-    "activity": "activity",
+    "activity": "streams",
     "add": "pairwise",
     "average_pool2d": "pooling",
     "batch_matmul": "composed",

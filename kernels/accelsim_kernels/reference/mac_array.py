@@ -5,6 +5,7 @@ Equations A1 to A5 of kernels/README.md. Slow on purpose: no vector arithmetic, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,15 +66,18 @@ def walk(products: Sequence[int], initial: int, final: int | None, how: Accumula
             stop = min(stop, (position // how.levels[0].span + 1) * how.levels[0].span)
         inner.add(sum(products[position:stop]))
         position = stop
-        for register, following in zip(registers, registers[1:], strict=False):
+        for register, following in itertools.pairwise(registers):
             if position % register.level.span and position != depth:
                 break
             following.add(register.held)
             register.clear()
     if final is not None:
         outer.add(final)
-    return (outer.held, any(register.event for register in registers),
-            any(register.event for register in registers if register.level.overflow == "raise"))
+    return (
+        outer.held,
+        any(register.event for register in registers),
+        any(register.event for register in registers if register.level.overflow == "raise"),
+    )
 
 
 def _output(xs: list[int], ws: list[int], zx: int, zw: int, bias: int, how: Accumulator) -> tuple[int, bool, bool]:
@@ -88,8 +92,15 @@ def _output(xs: list[int], ws: list[int], zx: int, zw: int, bias: int, how: Accu
     return walk(products, bias, None, how)
 
 
-def _finish(values: list[int], events: list[bool], raised: list[bool], shape: tuple[int, ...], how: Accumulator,
-            return_events: bool, requantize: Mapping[str, Any] | None) -> Any:
+def _finish(
+    values: list[int],
+    events: list[bool],
+    raised: list[bool],
+    shape: tuple[int, ...],
+    how: Accumulator,
+    return_events: bool,
+    requantize: Mapping[str, Any] | None,
+) -> Any:
     if any(raised):
         index = tuple(int(i) for i in np.unravel_index(raised.index(True), shape))
         raise OverflowError(arguments.overflow_message(index, how.levels))
@@ -113,10 +124,22 @@ def pack_conv2d(w: np.ndarray, *, groups: int = 1) -> np.ndarray:
     return arguments.operand("w", w, 4)
 
 
-def matmul(a: np.ndarray, b: np.ndarray, *, bias: Any = None, a_zero_point: int = 0, b_zero_point: Any = 0,
-           accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial", bias_at: str = "preload",
-           zero_point_at: str = "operand", levels: Sequence[tuple[int, str, int | None]] | None = None,
-           return_events: bool = False, requantize: Mapping[str, Any] | None = None) -> Any:
+def matmul(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    bias: Any = None,
+    a_zero_point: int = 0,
+    b_zero_point: Any = 0,
+    accumulator_bits: int = 32,
+    overflow: str = "wrap",
+    order: str = "serial",
+    bias_at: str = "preload",
+    zero_point_at: str = "operand",
+    levels: Sequence[tuple[int, str, int | None]] | None = None,
+    return_events: bool = False,
+    requantize: Mapping[str, Any] | None = None,
+) -> Any:
     """bias + (a - a_zero_point) @ (b - b_zero_point), as `accelsim_kernels.matmul` says."""
     a, b = arguments.operand("a", a, 2), arguments.operand("b", b, 2)
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
@@ -132,12 +155,26 @@ def matmul(a: np.ndarray, b: np.ndarray, *, bias: Any = None, a_zero_point: int 
     return _finish(values, events, raised, (a.shape[0], columns), how, return_events, requantize)
 
 
-def conv2d(x: np.ndarray, w: np.ndarray, *, stride: tuple[int, int] = (1, 1),
-           padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)), dilation: tuple[int, int] = (1, 1),
-           groups: int = 1, x_zero_point: int = 0, w_zero_point: Any = 0, bias: Any = None,
-           accumulator_bits: int = 32, overflow: str = "wrap", order: str = "serial", bias_at: str = "preload",
-           zero_point_at: str = "operand", levels: Sequence[tuple[int, str, int | None]] | None = None,
-           return_events: bool = False, requantize: Mapping[str, Any] | None = None) -> Any:
+def conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    x_zero_point: int = 0,
+    w_zero_point: Any = 0,
+    bias: Any = None,
+    accumulator_bits: int = 32,
+    overflow: str = "wrap",
+    order: str = "serial",
+    bias_at: str = "preload",
+    zero_point_at: str = "operand",
+    levels: Sequence[tuple[int, str, int | None]] | None = None,
+    return_events: bool = False,
+    requantize: Mapping[str, Any] | None = None,
+) -> Any:
     """The convolution of x (N, H, W, C) with w (K, fy, fx, C/groups), as `accelsim_kernels.conv2d` says."""
     x, w = arguments.operand("x", x, 4), arguments.operand("w", w, 4)
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)

@@ -17,10 +17,21 @@ from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_exact_plan import Arg, put_arguments, raw_bits, whole_lines
 
 
-def activity(x: np.ndarray, w: np.ndarray, *, stride: tuple[int, int] = (1, 1),
-             padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)), dilation: tuple[int, int] = (1, 1),
-             groups: int = 1, x_zero_point: int = 0, w_zero_point: Any = 0, dataflow: str = "weight_stationary",
-             accumulator_bits: int = 32, samples: int = 32, seed: int = 0) -> dict[str, dict[str, float]]:
+def activity(
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    x_zero_point: int = 0,
+    w_zero_point: Any = 0,
+    dataflow: str = "weight_stationary",
+    accumulator_bits: int = 32,
+    samples: int = 32,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
     """What the streams of a convolution do, x (N, H, W, C) and w (K, fy, fx, C/groups) as for conv2d.
 
     A port sees one value a cycle; toggles are the bits in which it differs from the value before, zeros the values
@@ -39,12 +50,15 @@ def activity(x: np.ndarray, w: np.ndarray, *, stride: tuple[int, int] = (1, 1),
     x, w = arguments.operand("x", x, 4), arguments.operand("w", w, 4)
     shape = arguments.conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     zx = int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None))
-    zw = np.broadcast_to(arguments.zero_point("w_zero_point", w_zero_point, w.dtype, shape.out_channels),
-                         shape.out_channels)
+    zw = np.broadcast_to(
+        arguments.zero_point("w_zero_point", w_zero_point, w.dtype, shape.out_channels), shape.out_channels
+    )
     arguments.activity_choices(dataflow, accumulator_bits, samples)
     weight_axis = 0 if dataflow == "input_stationary" else 1
-    streams = {"input": _inputs(x, shape, zx, dataflow != "weight_stationary"),
-               "weight": _weights(w.reshape(shape.out_channels, shape.depth), zw, weight_axis)}
+    streams = {
+        "input": _inputs(x, shape, zx, dataflow != "weight_stationary"),
+        "weight": _weights(w.reshape(shape.out_channels, shape.depth), zw, weight_axis),
+    }
     if samples:
         streams["psum"] = _partial_sums(x, w, shape, zx, zw, dataflow, accumulator_bits, samples, seed)
     return streams
@@ -67,13 +81,36 @@ def _inputs(x: np.ndarray, shape: ConvGeometry, zx: int, along_depth: bool) -> d
     totals, scratch = np.zeros((workers, 2), np.int64), np.empty(workers * strip, np.uint8)
     given = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, given)
-    put(x=x, x_image=x.strides[0], x_row=x.strides[1], x_column=x.strides[2], x_channel=x.strides[3],
-        x_bytes=x.itemsize, item_bytes=x.itemsize, in_y=shape.in_y, in_x=shape.in_x, padded_x=padded_x,
-        pad_top=shape.padding[0][0], pad_left=shape.padding[1][0], stride_y=shape.stride[0], stride_x=shape.stride[1],
-        dilation_y=shape.dilation[0], dilation_x=shape.dilation[1], fy=shape.fy, fx=shape.fx, bands=shape.batch,
-        out_y=shape.out_y, out_x=shape.out_x, group_channels=shape.in_channels, fill=raw_bits(zx, x.dtype),
-        out=totals, scratch=scratch, scratch_bytes=strip, epilogue=kernel("simd_count", "count", x.itemsize).address)
-    _threads.run_workers(kernel("activity_job", "count_windows", along_depth), address(given), workers)
+    put(
+        x=x,
+        x_image=x.strides[0],
+        x_row=x.strides[1],
+        x_column=x.strides[2],
+        x_channel=x.strides[3],
+        x_bytes=x.itemsize,
+        item_bytes=x.itemsize,
+        in_y=shape.in_y,
+        in_x=shape.in_x,
+        padded_x=padded_x,
+        pad_top=shape.padding[0][0],
+        pad_left=shape.padding[1][0],
+        stride_y=shape.stride[0],
+        stride_x=shape.stride[1],
+        dilation_y=shape.dilation[0],
+        dilation_x=shape.dilation[1],
+        fy=shape.fy,
+        fx=shape.fx,
+        bands=shape.batch,
+        out_y=shape.out_y,
+        out_x=shape.out_x,
+        group_channels=shape.in_channels,
+        fill=raw_bits(zx, x.dtype),
+        out=totals,
+        scratch=scratch,
+        scratch_bytes=strip,
+        epilogue=kernel("simd_count", "count", x.itemsize).address,
+    )
+    _threads.run_workers(kernel("streams_job", "count_windows", along_depth), address(given), workers)
     toggles, zeros = (int(total) for total in totals.sum(axis=0))
     if not along_depth:
         toggles += _between_images(x, shape, zx)
@@ -118,8 +155,17 @@ def _weights(w: np.ndarray, zw: np.ndarray, axis: int) -> dict[str, float]:
     return _stream(w.size, int(unused[1]), transitions, int(totals[0]), 8 * item)
 
 
-def _partial_sums(x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndarray, dataflow: str,
-                  bits: int, samples: int, seed: int) -> dict[str, float]:
+def _partial_sums(
+    x: np.ndarray,
+    w: np.ndarray,
+    shape: ConvGeometry,
+    zx: int,
+    zw: np.ndarray,
+    dataflow: str,
+    bits: int,
+    samples: int,
+    seed: int,
+) -> dict[str, float]:
     """Mean toggles per transition over random outputs, with the standard error of that mean."""
     means, transitions = [], 0
     mask = (1 << bits) - 1
@@ -134,12 +180,25 @@ def _partial_sums(x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw
             transitions += len(sums)
     count = len(means)
     error = float(np.std(means, ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
-    return {"toggles": float(np.mean(means)) if count else float("nan"), "standard_error": error,
-            "transitions": transitions, "bits": bits}
+    return {
+        "toggles": float(np.mean(means)) if count else float("nan"),
+        "standard_error": error,
+        "transitions": transitions,
+        "bits": bits,
+    }
 
 
-def _prefixes(x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndarray, image: int, oy: int,
-              ox: int, channel: int) -> np.ndarray:
+def _prefixes(
+    x: np.ndarray,
+    w: np.ndarray,
+    shape: ConvGeometry,
+    zx: int,
+    zw: np.ndarray,
+    image: int,
+    oy: int,
+    ox: int,
+    channel: int,
+) -> np.ndarray:
     """Running sums of one output, int64 (depth,)."""
     group = channel // (shape.out_channels // shape.groups)
     own = slice(group * shape.group_channels, (group + 1) * shape.group_channels)

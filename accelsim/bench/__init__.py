@@ -1,0 +1,130 @@
+"""Kernels against other libraries on the same operands: checked equal, then timed."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from accelsim.bench.peers import conv_peers, matmul_peers
+from accelsim.bench.problems import ConvProblem, MatmulProblem
+from accelsim.bench.shapes import CONVS, MATMULS, SIX
+from accelsim.bench.timing import best_times, peak_gmacs
+from accelsim.errors import AccelsimError
+
+SUITES = ("matmul", "conv", "networks")
+#: outputs of a peer that may differ: it rounds in another order, or saturates 16-bit sums
+_DIFFERENT = 0.01
+
+
+def problems(suite: str) -> list[MatmulProblem | ConvProblem]:
+    """The problems of a suite. Where sums of two products saturate 16 bits in peers, weights have 7 bits."""
+    from accelsim_kernels import simd
+
+    bits = 8 if "avx512vnni" in simd.available() else 7
+    if suite == "matmul":
+        return [MatmulProblem(shape, dtype, bits) for shape in MATMULS for dtype in ("uint8", "int8")]
+    if suite in ("conv", "networks"):
+        return [ConvProblem(shape, bits) for shape in (SIX if suite == "conv" else CONVS)]
+    raise AccelsimError(f"unknown suite {suite!r}: choose from {', '.join(SUITES)}")
+
+
+def contenders(
+    problem: MatmulProblem | ConvProblem,
+    threads: int,
+    own: Callable[..., np.ndarray] | None = None,
+) -> tuple[dict[str, Callable[[], np.ndarray]], dict[str, str]]:
+    """Functions to time by name, ours first, and by name why a peer is left out.
+
+    own: a user's kernel, called as own(a, b) or own(x, w, **keywords of conv2d); AccelsimError if it differs.
+    """
+    expected = problem.ours()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make = matmul_peers if isinstance(problem, MatmulProblem) else conv_peers
+        peers = make(problem, threads)
+    runs: dict[str, Callable[[], np.ndarray]] = {"accelsim": problem.ours}
+    left_out = {}
+    for name, run in peers.items():
+        differs = float(np.mean(run() != expected))
+        if differs > _DIFFERENT:
+            left_out[name] = f"{differs:.1%} of its outputs differ"
+        else:
+            runs[name] = run
+    if own is not None:
+        run = _bound(problem, own)
+        if not np.array_equal(run(), expected):
+            raise AccelsimError(f"{problem.name}: the result of your kernel differs from the exact one")
+        runs["yours"] = run
+    return runs, left_out
+
+
+def _bound(problem: MatmulProblem | ConvProblem, own: Callable[..., np.ndarray]) -> Callable[[], np.ndarray]:
+    if isinstance(problem, MatmulProblem):
+        return lambda: own(problem.a, problem.b)
+    return lambda: own(problem.x, problem.w, **problem.keywords)
+
+
+def load_kernel(name: str) -> Callable[..., np.ndarray]:
+    """The function that "module:function" names."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AccelsimError(f"--kernel {name!r}: give module:function, importable from here ({error})") from error
+
+
+def measure(
+    suite: str,
+    threads: int = 1,
+    own: Callable[..., np.ndarray] | None = None,
+    rounds: int = 12,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> dict[str, Any]:
+    """Time a suite: machine, peak and one row per problem, with milliseconds and GMAC/s by contender."""
+    from accelsim_kernels import set_threads, simd
+
+    set_threads(threads)
+    try:
+        peak = peak_gmacs()
+        rows = list(_rows(problems(suite), threads, own, rounds, peak, progress))
+    finally:
+        set_threads(None)
+    ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
+    return {
+        "suite": suite,
+        "isa": simd.current(),
+        "threads": threads,
+        "peak_gmacs_per_core": peak,
+        "rows": rows,
+        "geometric_mean_ratio": float(np.exp(np.mean(np.log(ratios)))) if ratios else None,
+    }
+
+
+def _rows(
+    suite: list[MatmulProblem | ConvProblem],
+    threads: int,
+    own: Callable[..., np.ndarray] | None,
+    rounds: int,
+    peak: float,
+    progress: Callable[[int, int], None],
+) -> Iterable[dict[str, Any]]:
+    for number, problem in enumerate(suite):
+        progress(number, len(suite))
+        runs, left_out = contenders(problem, threads, own)
+        times = best_times(runs, rounds)
+        ours = times["accelsim"]
+        others = [seconds for name, seconds in times.items() if name not in ("accelsim", "yours")]
+        yield {
+            "case": problem.name,
+            "macs": problem.shape.macs,
+            "milliseconds": {name: 1e3 * seconds for name, seconds in times.items()},
+            "gmacs": {name: problem.shape.macs / seconds / 1e9 for name, seconds in times.items()},
+            "share_of_peak": problem.shape.macs / ours / 1e9 / peak / threads,
+            "ratio": min(others) / ours if others else None,
+            "left_out": left_out,
+        }
+    progress(len(suite), len(suite))

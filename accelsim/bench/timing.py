@@ -1,0 +1,44 @@
+"""Timing side by side: rounds over all contenders, each one's best, so that a busy machine troubles all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+#: seconds that one contender's turn should take at least
+TURN_S = 0.01
+
+
+def best_times(contenders: dict[str, Callable[[], Any]], rounds: int = 12) -> dict[str, float]:
+    """Best seconds per call of each contender."""
+    best = {name: float("inf") for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            run()
+            once = _timed(run, 1)
+            best[name] = min(best[name], once, _timed(run, max(1, int(TURN_S / once))))
+    return best
+
+
+def _timed(run: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def peak_gmacs(rounds: int = 5) -> float:
+    """Billions of MAC per second and core of a loop of dot products on registers."""
+    from accelsim_kernels import simd
+    from accelsim_kernels._jit import address, kernel
+    from accelsim_kernels.simd_peak import SUMS
+
+    engine = simd.engine(simd.current(), True)
+    call, repeats, best = kernel("simd_peak", "peak", engine.name).call, 1 << 16, float("inf")
+    out = np.ones(engine.lanes, np.int32)
+    for _ in range(rounds):
+        best = min(best, _timed(lambda: call(repeats, address(out), 0), 3))
+    return repeats * SUMS * engine.lanes * engine.unit / best / 1e9
