@@ -69,10 +69,9 @@ class AccumulatorSpec(_Model):
             raise ValueError("levels: at least one accumulator is needed")
         if self.levels[-1].span is not None:
             raise ValueError("levels: the last (outermost) level takes all products: leave its span out")
-        spans = [level.span for level in self.levels[:-1]]
-        if self.order == "mapping":  # the schedule sets the spans
-            spans = [span for span in spans if span is not None]
-        if None in spans:
+        spans = [level.span for level in self.levels[:-1] if level.span is not None]
+        # with order "mapping" the schedule sets the spans
+        if self.order != "mapping" and len(spans) < len(self.levels) - 1:
             raise ValueError("levels: every level but the last needs a span (products per visit)")
         if any(outer % inner for inner, outer in pairwise(spans)):
             raise ValueError("levels: each span must be a multiple of the one inside it")
@@ -234,9 +233,7 @@ class TechnologySpec(_Model):
 
     def constant(self, name: str) -> Constant:
         if name not in self.constants:
-            raise AccelsimError(
-                f"technology {self.name!r} has no constant {name!r}; known: {sorted(self.constants)}"
-            )
+            raise AccelsimError(f"technology {self.name!r} has no constant {name!r}; known: {sorted(self.constants)}")
         return self.constants[name]
 
 
@@ -283,9 +280,7 @@ class AcceleratorSpec(_Model):
             raise ValueError("memories: compression is a property of the DRAM link only")
         held = {operand for m in self.memories if m.kind == "registers" for operand in m.operands}
         if self.array.dataflow == "row_stationary" and not held >= {"weight", "input", "psum"}:
-            raise ValueError(
-                "row_stationary needs register files (kind: registers) for weight, input and psum"
-            )
+            raise ValueError("row_stationary needs register files (kind: registers) for weight, input and psum")
         if any(m.kind == "registers" and not m.per_pe for m in self.memories):
             raise ValueError("memories: kind registers is a register file in each element: set per_pe: true")
         return self
@@ -346,9 +341,7 @@ def rescaled(technology: TechnologySpec, scaling: str | None = None) -> Technolo
         source = (
             constant.source
             if factor == 1
-            else (
-                f"{constant.source}; × {factor:.3g} from {base.node_nm:g} to {technology.node_nm:g} nm ({table})"
-            )
+            else (f"{constant.source}; × {factor:.3g} from {base.node_nm:g} to {technology.node_nm:g} nm ({table})")
         )
         scaled[name] = constant.model_copy(update={"value": constant.value * factor, "source": source})
     return technology.model_copy(update={"constants": {**scaled, **own}, "scaling": table})

@@ -36,7 +36,7 @@ class LoopNest:
 
     b: batch; k and c: all output and input channels (k//groups and c//groups in each group); oy, ox: output
     rows and columns; fy, fx: filter rows and columns. A linear layer is b × k × c with everything else 1. iy,
-    ix: input rows and columns without padding; None: exactly what the outputs span. bias_bits: 0 where there
+    ix: input rows and columns without padding; 0: exactly what the outputs span. bias_bits: 0 where there
     is no bias. asymmetric_weights: weights have a zero point, so the sum of each input row (a term that
     depends on data) is computed too. requantized: False where raw accumulators leave the layer.
     """
@@ -56,8 +56,8 @@ class LoopNest:
     activation_bits: int = 8
     output_bits: int = 8
     bias_bits: int = 32
-    iy: int | None = None
-    ix: int | None = None
+    iy: int = 0
+    ix: int = 0
     asymmetric_weights: bool = False
     requantized: bool = True
 
@@ -72,7 +72,7 @@ class LoopNest:
             spanned = input_extent(
                 (self.oy, self.ox)[axis], (self.fy, self.fx)[axis], self.stride[axis], self.dilation[axis]
             )
-            if getattr(self, name) is None:
+            if getattr(self, name) == 0:
                 object.__setattr__(self, name, max(1, spanned - sum(self.padding[axis])))
             elif spanned > getattr(self, name) + sum(self.padding[axis]):
                 raise AccelsimError(
@@ -140,9 +140,7 @@ class ElementwiseNest:
         _bits(self, "output_bits", "operation_bits")
         for elements, bits in self.inputs:
             if elements < 1 or not 1 <= bits <= 64:
-                raise AccelsimError(
-                    f"ElementwiseNest {self.kind!r}: an input of {elements} elements × {bits} bits"
-                )
+                raise AccelsimError(f"ElementwiseNest {self.kind!r}: an input of {elements} elements × {bits} bits")
         if self.operations_per_output < 0:
             raise AccelsimError(f"ElementwiseNest {self.kind!r}: negative operations_per_output")
 

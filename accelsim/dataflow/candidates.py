@@ -57,7 +57,7 @@ def candidates_of(p: Problems, row: int, machine: Machine, budget: int = BUDGET)
     depth = cols if machine.dataflow == "output_stationary" else rows
     grains = (1, 1, 1, max(1, depth // int(p.fy[row] * p.fx[row])), cols)
     sizes = [every_size(size, grain) for size, grain in zip(bounds, grains, strict=True)]
-    orders, limit = range(len(ORDERS)), 16
+    orders, limit = list(range(len(ORDERS))), 16
     while len(pixels := _pixels(b, oy, ox, sizes[:3])) * len(sizes[3]) * len(sizes[4]) > budget:
         chosen = None if len(orders) == len(ORDERS) else limit
         sizes = [even_sizes(size, grain, chosen) for size, grain in zip(bounds, grains, strict=True)]

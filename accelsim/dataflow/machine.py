@@ -163,7 +163,7 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
     first = many[0]
 
     def column(values: Sequence[float], dtype: type = np.int64) -> Ints:
-        array = np.array(values, dtype=dtype)
+        array: Ints = np.array(values, dtype=dtype)
         return array[0] if index is None else array[index]
 
     levels = []

@@ -52,14 +52,11 @@ def residency(layers: Sequence[tuple[str, str, Nest]], edges: Edges, machine: Ma
     result = {}
     for i, (name, _, nest) in enumerate(layers):
         here = [j for j in stays if i in consumers[layers[j][0]]]
-        held = sum(_elements(layers[j][2]) for j in here)
-        wanted = sum(e for e, _ in nest.inputs) if isinstance(nest, ElementwiseNest) else None
-        if isinstance(nest, LoopNest):
-            wanted = nest.input_count
-        share = min(1.0, held / wanted) if wanted else 0.0
-        result[name] = Residency(
-            share if isinstance(nest, ElementwiseNest) else float(bool(here)), i in stays, int(taken[i])
-        )
+        share = float(bool(here))
+        if isinstance(nest, ElementwiseNest):
+            held = sum(_elements(made) for j in here if (made := layers[j][2]) is not None)
+            share = min(1.0, held / max(1, sum(elements for elements, _ in nest.inputs)))
+        result[name] = Residency(share, i in stays, int(taken[i]))
     return result
 
 

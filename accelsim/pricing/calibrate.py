@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from accelsim.errors import AccelsimError
-from accelsim.hardware import ArraySpec, Constant, TechnologySpec, load_technology
+from accelsim.hardware import AccumulatorLevel, AccumulatorSpec, ArraySpec, Constant, TechnologySpec, load_technology
 from accelsim.pricing import laws
 
 #: other names of the columns
@@ -105,7 +105,13 @@ def calibrate(
 def _amounts(point: tuple[int, int, int], quantity: str, tech: TechnologySpec) -> tuple[float, float]:
     """What the present constants say of multiplier, and of adder and registers, for one element."""
     w, a, bits = point
-    array = ArraySpec(rows=1, cols=1, weight_bits=w, activation_bits=a, accumulators={"bits": bits})
+    array = ArraySpec(
+        rows=1,
+        cols=1,
+        weight_bits=w,
+        activation_bits=a,
+        accumulators=AccumulatorSpec(levels=(AccumulatorLevel(bits=bits),)),
+    )
     exponent = "multiplier_energy_exponent" if quantity == "energy" else "multiplier_area_exponent"
     part = laws.element(array, tech, np.int64(w), np.int64(a), exponent)
     adder = part.adder_bits + part.accumulator_adder_bits
@@ -142,7 +148,8 @@ def _read(path: Path) -> tuple[list[tuple[int, int, int]], dict[str, list[float]
             f"{path}: needs columns weight_bits, activation_bits and one of energy_pj, area_um2, "
             f"leakage_uw; found {sorted(present)}"
         )
-    points, values = [], {quantity: [] for quantity in quantities}
+    points: list[tuple[int, int, int]] = []
+    values: dict[str, list[float]] = {quantity: [] for quantity in quantities}
     for number, row in enumerate(rows, start=2):
         try:
             w, a = int(row[found["weight_bits"]]), int(row[found["activation_bits"]])

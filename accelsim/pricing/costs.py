@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec, Constant
@@ -15,8 +16,8 @@ from accelsim.hardware import AcceleratorSpec, Constant
 MAC_COMPONENTS = ("mac", "accumulator")
 
 
-def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
+def _added(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
             total[key] = total.get(key, 0) + value

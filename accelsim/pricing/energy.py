@@ -27,7 +27,7 @@ class Term:
 
     component: str
     constant: str
-    energy_pj: np.ndarray
+    energy_pj: Ints
 
 
 def adding_terms(component: str, additions: Ints, bits: Ints, rates: Rates, registers: int = 1) -> list[Term]:
@@ -177,20 +177,20 @@ def toggled(terms: Iterable[Term], inputs: Ints, weights: Ints, sums: Ints) -> l
     ]
 
 
-def total_of(terms: Iterable[Term]) -> np.ndarray:
+def total_of(terms: Iterable[Term]) -> Ints:
     return sum((term.energy_pj for term in terms), 0.0)
 
 
-def by_component(terms: Iterable[Term]) -> dict[str, np.ndarray]:
-    parts: dict[str, np.ndarray] = {}
+def by_component(terms: Iterable[Term]) -> dict[str, Ints]:
+    parts: dict[str, Ints] = {}
     for term in terms:
         parts[term.component] = parts.get(term.component, 0.0) + term.energy_pj
     return parts
 
 
-def band_pj(terms: Iterable[Term], rates: Rates) -> np.ndarray:
+def band_pj(terms: Iterable[Term], rates: Rates) -> Ints:
     """Half-width of the total's band: constants err apart from each other, so their shares add in squares."""
-    shares: dict[str, np.ndarray] = {}
+    shares: dict[str, Ints] = {}
     for term in terms:
         shares[term.constant] = shares.get(term.constant, 0.0) + term.energy_pj
     squares = (share * rates.technology.constant(name).uncertainty for name, share in shares.items())

@@ -128,7 +128,7 @@ def _hardware(array: ArraySpec, technology: TechnologySpec, quantity: str) -> Ma
 
     w, a = np.int64(array.weight_bits), np.int64(array.activation_bits)
     part = element(array, technology, w, a, "multiplier_area_exponent")
-    once = 1.0
+    once: Number = 1.0
     if array.pe == "serial":  # `element` counts all the steps of a product; the hardware is that of one
         once = {"weight": w, "activation": a, "both": w * a}[array.serial_operand]
     bricks = 0.0
