@@ -66,6 +66,12 @@ class NumericProfile:
                 f"profile {self.name!r} does not define operator {name!r}; it defines {', '.join(self.operators)}"
             ) from None
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the runtime has no zero points: activations then get symmetric grids."""
+        schemes = (numerics.scheme for numerics in self.operators.values() if numerics.scheme)
+        return any(SCHEMES[scheme].zero_point == "none" for scheme in schemes)
+
     def has_width(self, bits: int) -> bool:
         """Whether the runtime itself has operands of that many bits."""
         return bits in self.bits

@@ -40,7 +40,9 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     graph = seen.graph
     raw = raw_outputs(graph, config)
     residual = _residual_operands(graph)
-    power_of_two = load_profile(config.profile).power_of_two
+    profile = load_profile(config.profile)
+    power_of_two = profile.power_of_two
+    symmetric = config.symmetric_activations or profile.symmetric
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
     for name, owner in seen.owners.items():
@@ -63,10 +65,8 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
         if choice.ranges == "percentile":
             lower, upper = seen.histograms[owner].percentile(config.percentile)
         elif choice.ranges == "mse":
-            lower, upper = seen.histograms[owner].least_squared_error(bits, config.symmetric_activations)
-        chosen = choose_params(
-            lower, upper, bits=bits, symmetric=config.symmetric_activations, power_of_two=power_of_two
-        )
+            lower, upper = seen.histograms[owner].least_squared_error(bits, symmetric)
+        chosen = choose_params(lower, upper, bits=bits, symmetric=symmetric, power_of_two=power_of_two)
         params.update(dict.fromkeys(members, chosen))
     return params
 

@@ -37,7 +37,8 @@ class QuantConfig:
     percentile: two-sided share in % that the percentile range keeps.
     overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value};
         later entries win over earlier ones and over the fields above.
-    Power-of-two scales are used where the profile rescales by shifts alone.
+    Power-of-two scales are used where the profile rescales by shifts alone, symmetric activations where it has
+    no zero points.
     """
 
     weight_bits: Bits = 8

@@ -104,7 +104,7 @@ class Lowering:
             "a_zero_point": a.zero_point,
             "b_zero_point": b.zero_point,
             "zero_point": y.zero_point,
-            **self._clamp_codes(node),
+            **self.clamp_codes(node),
             "arithmetic": self.profile.operator("add").arithmetic,
             "params": add_parameters(self.profile.operator("add"), a, b, y),
         }
@@ -128,7 +128,7 @@ class Lowering:
     def mean_numerics(self, node: FloatNode) -> dict[str, Any]:
         x, y = self.params(node.inputs[0]), self.params(node)
         numerics = self.profile.operator("mean")
-        clamp = self._clamp_codes(node)
+        clamp = self.clamp_codes(node)
         requantizer, params = None, {}
         if numerics.arithmetic == "requantize":
             count = node.inputs[0].shape[1] * node.inputs[0].shape[2]
@@ -206,14 +206,14 @@ class Lowering:
             numerics.scheme,
             scales,
             zero_point=y.zero_point,
-            **self._clamp_codes(node),
+            **self.clamp_codes(node),
             product=numerics.product,
         )
         if not numerics.options:
             return requantizer
         return replace(requantizer, params={**requantizer.params, **numerics.options})
 
-    def _clamp_codes(self, node: FloatNode) -> dict[str, int]:
+    def clamp_codes(self, node: FloatNode) -> dict[str, int]:
         """The fused activation as codes: zero_point + round(limit / scale), ties away (TFLite kernel_util.cc)."""
         y = self.params(node)
         qmin, qmax = y.qmin, y.qmax

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accelsim.ops.arithmetic import Add, Requantize
+from accelsim.ops.arithmetic import Add, Clamp, Requantize
 from accelsim.ops.base import Computed, Op, TensorInfo
 from accelsim.ops.concat import Concat
 from accelsim.ops.mac import Conv2d, Linear, MacOp
@@ -17,6 +17,7 @@ OPS: dict[str, type[Op]] = {
         Linear,
         Add,
         Requantize,
+        Clamp,
         MaxPool2d,
         AveragePool2d,
         Mean,

@@ -74,3 +74,22 @@ class Requantize(Op):
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
         return elementwise_nest(self, tensors, batch, operations_per_output=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Clamp(Op):
+    """min(max(x, qmin), qmax) on the grid of the input (E4)."""
+
+    kind = "clamp"
+
+    qmin: int
+    qmax: int
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        return Computed(kernels.clamp(inputs[0], qmin=self.qmin, qmax=self.qmax))
+
+    def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        return shapes[0]
+
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
+        return elementwise_nest(self, tensors, batch, operations_per_output=2.0)

@@ -51,7 +51,7 @@ class Transpose(Op):
         return tuple(shape[axis] for axis in self.order)
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest | None:
-        shape = [n for n in tensors[self.inputs[0]].shape]
+        shape = tensors[self.inputs[0]].shape
         moved = [axis for axis in self.order if shape[axis] > 1]
         return None if moved == sorted(moved) else movement_nest(self, tensors, batch)
 

@@ -14,7 +14,7 @@ from torch import nn
 import accelsim as acs
 from accelsim.frontend.api import calibrated
 
-PROFILES = acs.list_profiles()
+PROFILES = [name for name in acs.list_profiles() if "add" in acs.load_profile(name).operators]
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,18 @@ def test_exported_program_gives_the_same_graph(network) -> None:
     by_module = acs.simulate(acs.from_torch(model, x), x.numpy()).output
     by_program = acs.simulate(acs.from_torch(program, x), x.numpy()).output
     assert np.array_equal(by_module, by_program)
+
+
+@pytest.mark.parametrize("profile", ["nvdla", "gemmini"])
+def test_profiles_without_zero_points_get_symmetric_activations(profile: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.randn(16, 1, 8, 8)
+    graph = acs.from_torch(model, x, profile=profile)
+    assert all(np.all(info.params.zero_point == 0) for info in graph.tensors.values())
+    fast, slow = (acs.simulate(graph, x[:2].numpy(), backend=b).output for b in ("numba", "reference"))
+    assert np.array_equal(fast, slow)
+    assert acs.evaluate(graph, (x, None), float_model=model).sqnr_db > 25
 
 
 def test_view_of_a_tensor_changed_in_place() -> None:

@@ -9,6 +9,7 @@ import torch
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.arithmetic import Add as IntegerAdd
+from accelsim.ops.arithmetic import Clamp as IntegerClamp
 from accelsim.ops.arithmetic import Requantize as IntegerRequantize
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ class Clamp:
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
-        to.add(node, IntegerRequantize(**to.names(node), **to.requantize_numerics(node)))
+        if to.params(node) == to.params(node.inputs[0]):
+            to.add(node, IntegerClamp(**to.names(node), **to.clamp_codes(node)))
+        else:
+            to.add(node, IntegerRequantize(**to.names(node), **to.requantize_numerics(node)))
 
 
 @lowers(aten.relu.default)
