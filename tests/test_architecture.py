@@ -43,6 +43,7 @@ FLOORS = {
     "accelsim.cli": 7,
     "accelsim.search": 7,
     "accelsim.bench": 7,
+    "accelsim.__main__": 7,
     "accelsim": 7,
 }
 

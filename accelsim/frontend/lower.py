@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import quantize_bias
 from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref
 from accelsim.graph import IntegerGraph
@@ -51,7 +52,10 @@ class Lowering:
             if len(ref.shape) == 3:
                 self._name_of[ref.name] = self._transposed(ref.name, _TO_NHWC, "nhwc")
         for node in self.graph.nodes:
-            node.operator.lower(node, self)
+            try:
+                node.operator.lower(node, self)
+            except AccelsimError as error:
+                raise AccelsimError(f"layer {node.layer!r} under profile {self.profile.name!r}: {error}") from error
         outputs = []
         for tensor in self.graph.outputs:
             found = self._name_of[tensor]
