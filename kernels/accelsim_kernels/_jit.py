@@ -33,6 +33,8 @@ FLAGS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath"
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger("accelsim_kernels")
+#: a process that starts with ACCELSIM_ISA=avx2 has nothing compiled beyond it
+_ISA_AT_START = os.environ.get("ACCELSIM_ISA")
 _lock = threading.RLock()
 _announced = False
 
@@ -189,14 +191,19 @@ def _machine() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    cpu, features = _target()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        reloc="default",
-        codemodel="jitdefault",
-        jit=True,
+        cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True
     )
+
+
+def _target() -> tuple[str, str]:
+    """LLVM's names of the CPU and features to compile for: this machine's, or no more than what was asked for."""
+    import llvmlite.binding as llvm
+
+    if _ISA_AT_START == "avx2":
+        return "x86-64-v3", ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _object_code(text: str) -> bytes:
@@ -270,7 +277,6 @@ def cache_folder() -> Path | None:
 
 def fingerprint() -> str:
     """What machine code depends on, hashed: sources, compiler versions, CPU, Numba's environment settings."""
-    import llvmlite.binding as llvm
 
     digest = hashlib.sha256()
     here = Path(__file__).parent
@@ -285,8 +291,7 @@ def fingerprint() -> str:
         importlib.metadata.version("numba"),
         importlib.metadata.version("llvmlite"),
         np.__version__,
-        llvm.get_host_cpu_name(),
-        llvm.get_host_cpu_features().flatten(),
+        *_target(),
         repr(settings),
     ):
         digest.update(part.encode() + b"\0")

@@ -17,6 +17,14 @@ _X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(A
 _EVENTS, _COUNT = int(Arg.events), len(Arg)
 #: schemes that are one float32 product, rounded to even
 _FLOAT_SCHEMES = ("onnx-float", "gemmini")
+#: schemes that are a 31-bit multiplier and a shift, and how they round where the shift goes right
+_MULTIPLIER_SCHEMES = {
+    "tflite-double": "away",
+    "cmsis-nn": "away",
+    "tflite-ruy": "up",
+    "tflite-single": "single",
+    "tosa-single": "single",
+}
 
 
 class Product:
@@ -93,24 +101,24 @@ def _epilogue(
     from accelsim_kernels.requantization import prepare
 
     ready = prepare(channels=channels, **requantize)
-    first, (zero_point, low, high) = ready.params[0], ready.params[3:]
-    if (
-        ready.scheme in _FLOAT_SCHEMES
-        and max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max()) <= 1 << 22
-    ):
+    first, second, (zero_point, low, high) = ready.params[0], ready.params[1], ready.params[3:]
+    extra: list[int] = []
+    bits = ready.dtype.itemsize * 8
+    limit = max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max())
+    if ready.scheme in _FLOAT_SCHEMES and limit <= 1 << 22:
+        arrays = [first, (low - zero_point).astype(np.float32), (high - zero_point).astype(np.float32)]
+        arrays.append(zero_point.astype(np.int32))
+        compiled = kernel("mac_epilogue", "scale_tile", bits, lanes)
+    elif ready.scheme in _MULTIPLIER_SCHEMES and second.max() <= 0 and bits <= 32 and limit < 1 << 30:
         arrays = [
-            first,
-            (low - zero_point).astype(np.float32),
-            (high - zero_point).astype(np.float32),
-            zero_point.astype(np.int32),
+            values.astype(np.int32) for values in (first, -second, zero_point, low - zero_point, high - zero_point)
         ]
-        extra, compiled = [], kernel("mac_epilogue", "scale_tile", ready.dtype.itemsize * 8, lanes)
+        compiled = kernel("mac_epilogue", "multiplier_tile", _MULTIPLIER_SCHEMES[ready.scheme], bits, lanes)
     else:
         arrays = list(ready.params)
         extra = [groups * width, first.shape[-1]]
-        compiled = kernel(
-            "mac_epilogue", "requantize_tile", ready.scheme, ready.options, ready.dtype.name, ready.first_dtype, lanes
-        )
+        types = (ready.options, ready.dtype.name, ready.first_dtype)
+        compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, *types, lanes)
     arrays = [_to_whole_vectors(array, groups, width) for array in arrays]
     return ready.dtype, Epilogue(compiled.address, np.array([*map(address, arrays), *extra], np.int64), arrays)
 
