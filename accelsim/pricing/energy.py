@@ -79,7 +79,10 @@ def memory_terms(
         energy = 0.0
         for side, pj in zip((reads, writes), rates.access_pj[level.name], strict=True):
             for operand, elements in side[level.name].items():
-                energy = energy + elements * stored[level.name][operand] / level.word_bits * pj
+                moved = elements * stored[level.name][operand]
+                if level.kind == "dram":  # whole bursts
+                    moved = 8 * level.bytes_for(elements, stored[level.name][operand])
+                energy = energy + moved / level.word_bits * pj
                 if level.kind == "sram":
                     wired_bits = wired_bits + elements * bits[operand]
         terms.append(Term(level.name, rates.constant_of[level.name], energy))

@@ -27,7 +27,7 @@ CHUNK = 16384
 @dataclass(frozen=True)
 class Costs:
     """Columns, one entry per pair: energy_pj (total), mac_energy_pj (elements), latency_cycles, dram_bytes
-    (not rounded to bursts), fits (whether the tiles fit the buffers); area_mm2: one entry per spec.
+    fits (whether the tiles fit the buffers); area_mm2: one entry per spec.
     """
 
     layer: np.ndarray
@@ -92,7 +92,7 @@ def cost_many(
             columns["latency_cycles"][rows] = plan.latency_cycles
             stored, dram = plan_of.stored(plan.problems), plan_of.dram.name
             columns["dram_bytes"][rows] = sum(
-                elements * stored[dram][operand] / 8
+                plan_of.dram.bytes_for(elements, stored[dram][operand])
                 for side in (plan.reads, plan.writes)
                 for operand, elements in side[dram].items()
             )
@@ -103,7 +103,7 @@ def cost_many(
         columns["energy_pj"],
         columns["mac_energy_pj"],
         columns["latency_cycles"].astype(np.int64),
-        columns["dram_bytes"],
+        columns["dram_bytes"].astype(np.int64),
         columns["fits"].astype(bool),
         np.array([sum(area_mm2(spec).values()) for spec in loaded]),
     )

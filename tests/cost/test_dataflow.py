@@ -118,6 +118,13 @@ def test_depthwise_groups_share_folds_on_the_diagonal():
     compare(nest, "weight_stationary", 36, 8, False, (1, 8, 8, 1, 1), "mnk")
 
 
+def test_columns_limit_how_many_groups_share_a_fold():
+    nest = LoopNest(1, 12, 12, 3, 3, 1, 1, groups=6)
+    compare(nest, "weight_stationary", 40, 5, True, (1, 3, 3, 2, 2), "mnk")
+    plan = closed_form(nest, spec_of("weight_stationary", 40, 5, True), (1, 3, 3, 2, 2), "mnk")
+    assert plan.counts.folds[0] == 3
+
+
 def test_spilled_sums_are_written_and_read_back():
     nest = LoopNest(1, 4, 8, 4, 4)
     plan = closed_form(nest, spec_of("weight_stationary", 2, 2, False), (1, 2, 4, 4, 4), "kmn")

@@ -41,7 +41,7 @@ def test_equals_pricing_one_by_one():
         assert costs.energy_pj[i] == pytest.approx(report.total_energy_pj)
         assert costs.mac_energy_pj[i] == pytest.approx(report.mac_energy_pj)
         assert costs.latency_cycles[i] == report.latency_cycles
-        assert costs.dram_bytes[i] == pytest.approx(report.dram_bytes, rel=1e-3, abs=64 * 4)
+        assert costs.dram_bytes[i] == report.dram_bytes
         assert costs.area_mm2[costs.spec[i]] == pytest.approx(report.total_area_mm2)
 
 

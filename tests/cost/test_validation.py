@@ -10,7 +10,7 @@ from networks import conv, mobilenet_v1, resnet50
 
 from accelsim.hardware import load_spec
 from accelsim.pricing import price
-from accelsim.shapes import LoopNest
+from accelsim.shapes import ElementwiseNest, LoopNest
 
 #: NVDLA primer, vendor's estimate at 16 nm: MACs, mm2, ResNet-50 int8 frames per second
 NVDLA = {
@@ -97,3 +97,19 @@ def test_resident_tensors_spare_dram():
     # without room nothing stays
     small = load_spec("edge-16x16").replace(**{"memories.buffer.size_bytes": 12288})
     assert price(layers, small, edges=chain(layers)).dram_bytes == price(layers, small).dram_bytes
+
+
+def test_resident_tensors_take_room_and_feed_the_vector_unit():
+    tensor = 16 * 16 * 32
+    add = ElementwiseNest("add", ((tensor, 8), (tensor, 8)), tensor, 8, 4)
+    layers = [("a", "conv2d", conv(16, 16, 32, 3)), ("b", "conv2d", conv(16, 32, 32, 3)), ("add", "add", add)]
+    edges = [("a", "b"), ("a", "add"), ("b", "add")]
+    report = price(layers, "edge-16x16", edges=edges)
+    of = {layer.name: layer for layer in report.layers}
+    # while b runs, its input and its output stay: both tensors are in the buffer, and neither crosses the link
+    assert of["b"].occupancy_bytes["buffer"] >= 2 * tensor
+    assert set(of["b"].bytes_read["dram"]) == {"weight", "bias"} and not of["b"].bytes_written["dram"]
+    assert sum(of["add"].bytes_read["dram"].values()) == 0
+    assert sum(of["add"].bytes_read["buffer"].values()) == 3 * tensor
+    half = price(layers, "edge-16x16", edges=edges[:2]).layers[2]
+    assert sum(half.bytes_read["dram"].values()) == tensor
