@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,3 +90,34 @@ def test_wrong_use(cli, files):
     ):
         status, _, err = cli(*arguments)
         assert (status, words in err) == (2, True), err
+
+
+def test_vectors(cli, tmp_path):
+    out = tmp_path / "vectors"
+    arguments = ("vectors", "tflite-double", "--scale", 0.0055, "--zero-point", 3, "--count", 400)
+    status, text, _ = cli(*arguments, "--out", out)
+    assert (status, "mutation score 100%" in text) == (0, True)
+    assert sorted(p.suffix for p in out.iterdir()) == [".h", ".json", ".mem", ".mem", ".mem", ".mem", ".npz"]
+    status, text, _ = cli("vectors", "--score", out / "requantizer.npz", "--json")
+    assert (status, json.loads(text)["score"]) == (0, 1.0)
+    status, text, _ = cli("vectors", "tosa-single", "--scale", 0.0055, "--zero-point", 3, "--score",
+                          out / "requantizer.npz")  # fmt: skip
+    assert (status, "vectors are wrong" in text) == (1, True)
+    status, _, err = cli("vectors")
+    assert (status, "name a scheme" in err) == (2, True)
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
+def test_rtl(cli, tmp_path):
+    folder = tmp_path / "build"
+    status, out, _ = cli("rtl", "write", folder, "--size", "2x3", "--outputs", 60, "--bits", 4,
+                         "--accumulator-bits", 16, "--overflow", "saturate", "--scale", 0.1)  # fmt: skip
+    assert (status, "wrote a 2x3 array" in out) == (0, True)
+    status, out, _ = cli("rtl", "test", folder)
+    assert (status, "agrees with 60 outputs" in out) == (0, True)
+    design = folder / "design.sv"
+    design.write_text(design.read_text().replace("xs * ws", "xs * ws + 1"))
+    status, out, _ = cli("rtl", "test", folder)
+    assert (status, "differs from" in out) == (1, True)
+    status, _, err = cli("rtl", "burn", folder)
+    assert (status, "unknown action" in err) == (2, True)

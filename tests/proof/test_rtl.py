@@ -1,0 +1,137 @@
+"""Generated SystemVerilog against the kernels, under Icarus and Verilator; planted bugs are caught."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from accelsim.errors import AccelsimError
+from accelsim.proof.equivalence import prove
+from accelsim.proof.rtl import RTL_SCHEMES, ArrayDesign, c_model, requantizer_module
+from accelsim.proof.testbench import array_vectors, run_bench, write_bench
+from accelsim.proof.user_code import CRequantizer
+from accelsim.requant import Requantizer
+
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
+needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="Verilator is not installed")
+SIMULATORS = [pytest.param("icarus", marks=needs_icarus), pytest.param("verilator", marks=needs_verilator)]
+
+
+def design(bits=8, acc_bits=32, saturate=False, size=(4, 4), scheme="tflite-double", **more) -> ArrayDesign:
+    shift = -7 if acc_bits == 32 else -3
+    params = {"shift": shift} if scheme == "shift" else {"multiplier": 1518500250, "shift": shift}
+    requantizer = Requantizer(scheme, params, 3, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return ArrayDesign(*size, bits, bits, acc_bits, saturate, requantizer, x_zero_point=-3, **more)
+
+
+CONFIGURATIONS = [(8, 32, False), (8, 32, True), (4, 16, False), (4, 16, True)]
+
+
+@needs_icarus
+@pytest.mark.parametrize(("bits", "acc_bits", "saturate"), CONFIGURATIONS)
+def test_icarus_agrees_with_the_kernels(tmp_path, bits, acc_bits, saturate):
+    d = design(bits, acc_bits, saturate)
+    vectors = array_vectors(d, outputs=640, depth=12)
+    assert vectors.overflow.sum() > 20
+    found = run_bench(write_bench(d, vectors, tmp_path), "icarus")
+    assert found.passed, found.log
+    assert found.outputs == vectors.outputs >= 640
+
+
+@needs_verilator
+def test_verilator_agrees_with_the_kernels(tmp_path):
+    d = design(4, 16, True)
+    found = run_bench(write_bench(d, array_vectors(d, outputs=640, depth=12), tmp_path), "verilator")
+    assert found.passed, found.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize(("bits", "acc_bits", "saturate"), CONFIGURATIONS)
+def test_a_hundred_thousand_vectors(tmp_path, simulator, bits, acc_bits, saturate):
+    d = design(bits, acc_bits, saturate, size=(8, 8))
+    vectors = array_vectors(d, outputs=100000, depth=16)
+    found = run_bench(write_bench(d, vectors, tmp_path), simulator)
+    assert found.passed, found.log
+    assert found.outputs >= 100000
+
+
+BUGS = {
+    "nudge dropped": ("high + 64'sd64 - (high[63] ? 64'sd1 : 64'sd0)", "high", {"rounded", "clamped"}),
+    "tie flipped": (" - (high[63] ? 64'sd1 : 64'sd0)", "", {"rounded"}),
+    "saturation off by one": ("biased > 64'sd127 ? 64'sd127", "biased > 64'sd126 ? 64'sd126", {"clamped"}),
+    "zero point forgotten": ("x}) - (-10'sd3)", "x})", {"accumulator", "product", "rounded", "clamped"}),
+}
+
+
+@needs_icarus
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_caught_at_its_stage(tmp_path, bug):
+    d = design()
+    write_bench(d, array_vectors(d, outputs=640, depth=12), tmp_path)
+    right, wrong, stages = BUGS[bug]
+    source = (tmp_path / "design.sv").read_text()
+    assert right in source
+    (tmp_path / "design.sv").write_text(source.replace(right, wrong))
+    found = run_bench(tmp_path, "icarus")
+    assert not found.passed
+    assert stages <= {stage for stage, n in found.mismatches.items() if n}
+    assert found.first.startswith("output ")
+
+
+@needs_icarus
+def test_a_wrapping_accumulator_where_saturation_was_asked_is_caught(tmp_path):
+    d = design(8, 32, True)
+    write_bench(d, array_vectors(d, outputs=640, depth=12), tmp_path)
+    source = (tmp_path / "design.sv").read_text()
+    start, end = source.index("assign next ="), source.index(";", source.index("assign next ="))
+    (tmp_path / "design.sv").write_text(source[:start] + "assign next = total[31:0]" + source[end:])
+    found = run_bench(tmp_path, "icarus")
+    assert found.mismatches["accumulator"] > 0
+    assert found.mismatches["overflow"] == 0
+
+
+@needs_icarus
+def test_unsigned_operands_and_other_schemes(tmp_path):
+    for number, scheme in enumerate(RTL_SCHEMES):
+        requantizer = design(scheme=scheme).requantizer
+        d = ArrayDesign(2, 3, 8, 5, 32, False, requantizer, x_signed=False, x_zero_point=131, w_zero_point=-2)
+        folder = write_bench(d, array_vectors(d, outputs=120, depth=6, seed=number), tmp_path / scheme)
+        found = run_bench(folder, "icarus")
+        assert found.passed, found.log
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("scheme", RTL_SCHEMES)
+@pytest.mark.parametrize("shift", [-9, 0, 2])
+def test_the_c_model_is_the_scheme(scheme, shift):
+    params = {"shift": shift} if scheme == "shift" else {"multiplier": 1518500250, "shift": shift}
+    requantizer = Requantizer(scheme, params, zero_point=-5)
+    model = CRequantizer(c_model(requantizer), "accelsim_requantize")
+    assert prove(model, requantizer, accumulator_range=(-(2**17), 2**17 - 1)).equal
+
+
+def test_wrong_use(tmp_path):
+    for words, call in (
+        (
+            "no module is generated for 'onnx-float'",
+            lambda: requantizer_module(Requantizer("onnx-float", {"scale": 0.5})),
+        ),
+        ("rows and cols must be 1 to 64", lambda: design(size=(0, 4))),
+        ("unknown simulator 'questa'", lambda: run_bench(tmp_path, "questa")),
+        ("give scalars", lambda: requantizer_module(Requantizer("shift", {"shift": [-1, -2]}))),
+    ):
+        with pytest.raises(AccelsimError, match=words):
+            call()
+
+
+@needs_icarus
+def test_a_design_that_does_not_compile_or_is_missing(tmp_path):
+    with pytest.raises(AccelsimError, match="holds no design.sv"):
+        run_bench(tmp_path)
+    d = design()
+    write_bench(d, array_vectors(d, outputs=16, depth=2), tmp_path)
+    (tmp_path / "design.sv").write_text("module accelsim_array(;")
+    with pytest.raises(AccelsimError, match="does not compile"):
+        run_bench(tmp_path)

@@ -1,0 +1,112 @@
+"""Golden vectors: what they cover, which mutants they kill, what files hold, and that a corrupted file is seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from accelsim_kernels.names import SCHEMES
+from accelsim_kernels.reference import requantize
+from requantize_cases import NO_ZERO_POINT
+from test_explanations import network
+
+from accelsim.errors import AccelsimError
+from accelsim.proof.golden import golden_vectors, with_codes
+from accelsim.proof.layers import channel_requantizers
+from accelsim.proof.mutants import mutation_score
+from accelsim.proof.vector_files import read_vectors, write_vectors
+from accelsim.requant import Requantizer
+
+DOUBLE = Requantizer("tflite-double", {"multiplier": 1518500250, "shift": -7}, zero_point=3)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_vectors_of_every_scheme(scheme):
+    zero_point = 0 if scheme in NO_ZERO_POINT else 3
+    requantizer = Requantizer.from_scale(scheme, 2.0**-7, zero_point=zero_point)
+    vectors = golden_vectors(requantizer, count=600)
+    assert len(vectors) == 600
+    codes = requantize(vectors.accumulator, **requantizer.kwargs())
+    np.testing.assert_array_equal(vectors.code, codes)
+    score = mutation_score(vectors)
+    assert score.score == 1.0, score
+    assert score.wrong == 0
+
+
+def test_every_reachable_class_is_covered():
+    coverage = golden_vectors(DOUBLE, count=2000).coverage()
+    for sign in ("negative", "positive"):
+        for saturation in ("in range", f"clamped to q{'min' if sign == 'negative' else 'max'}"):
+            for tie in ("tie", "no tie"):
+                assert coverage[f"{sign} x {tie} x {saturation} x right shift"] >= 5
+    assert coverage["sign: zero"] >= 1
+
+
+def test_random_vectors_alone_miss_what_golden_ones_catch():
+    acc = np.random.default_rng(0).integers(-(2**31), 2**31, 600)
+    golden = golden_vectors(DOUBLE, count=600)
+    random = replace(golden, accumulator=acc, code=requantize(acc, **DOUBLE.kwargs()).astype(np.int64))
+    assert mutation_score(golden).score == 1.0
+    missed = mutation_score(random)
+    assert missed.score < 0.7
+    assert "ties up" in missed.survived
+    assert "survives: ties up" in str(missed)
+
+
+def test_a_mutant_is_killed_only_by_a_vector_that_tells_it_apart():
+    alone = golden_vectors(DOUBLE, count=600)
+    keep = np.abs(alone.accumulator) < 40  # all round to 0 or within one step: no clamp is met
+    few = replace(alone, which=alone.which[keep], accumulator=alone.accumulator[keep], code=alone.code[keep])
+    assert "saturation high off by one" in mutation_score(few).survived
+
+
+def test_a_corrupted_golden_file_is_seen():
+    vectors = golden_vectors(DOUBLE, count=300)
+    codes = vectors.code.copy()
+    codes[17] ^= 1
+    assert mutation_score(with_codes(vectors, codes)).wrong == 1
+
+
+def test_files(tmp_path):
+    vectors = golden_vectors((DOUBLE, replace(DOUBLE, scheme="tosa-single")), count=500)
+    score = write_vectors(vectors, tmp_path / "out", "mine")
+    manifest = json.loads((tmp_path / "out" / "mine.json").read_text())
+    assert manifest["mutation_score"] == score.score == 1.0
+    assert manifest["coverage"] == vectors.coverage()
+    words = (tmp_path / "out" / "mine_accumulator.mem").read_text().split()
+    back = [int(w, 16) - (1 << 48) * (int(w, 16) >> 47) for w in words]
+    assert back == vectors.accumulator.tolist()
+    header = (tmp_path / "out" / "mine.h").read_text()
+    assert "#define MINE_COUNT 500" in header
+    again = read_vectors(tmp_path / "out" / "mine.npz")
+    for key in ("which", "accumulator", "rounded", "code"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(vectors, key))
+
+
+def test_unreadable_vectors(tmp_path):
+    path = tmp_path / "v.npz"
+    for words, content in (
+        ("needs the 1-D integer arrays", {"accumulator": np.zeros(3)}),
+        ("3 accumulators but 2 codes", {"accumulator": np.zeros(3, int), "code": np.zeros(2, int)}),
+        ("is not defined for accumulator", {"accumulator": np.array([2**40]), "code": np.array([0])}),
+        ("which must number", {"accumulator": np.array([0]), "code": np.array([0]), "which": np.array([3])}),
+    ):
+        np.savez(path, **content)
+        with pytest.raises(AccelsimError, match=words):
+            read_vectors(path, (DOUBLE,))
+    with pytest.raises(AccelsimError, match="no manifest"):
+        np.savez(path, accumulator=np.zeros(1, int), code=np.zeros(1, int))
+        read_vectors(path)
+    path.write_bytes(b"x")
+    with pytest.raises(AccelsimError, match="not an .npz file"):
+        read_vectors(path, (DOUBLE,))
+
+
+def test_a_layer_of_a_saved_graph(tmp_path):
+    network().save(tmp_path / "g.safetensors")
+    (requantizer,) = channel_requantizers(f"{tmp_path / 'g.safetensors'}:conv")
+    assert requantizer.scheme == "tflite-double"
+    with pytest.raises(AccelsimError, match="no layer 'x'"):
+        channel_requantizers(f"{tmp_path / 'g.safetensors'}:x")
