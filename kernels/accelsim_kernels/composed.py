@@ -11,7 +11,7 @@ from accelsim_kernels.mac_array import conv2d, matmul
 
 
 def batch_matmul(a, b, **keywords: Any) -> np.ndarray:
-    """a (…, M, K) times b (…, K, N), the leading dimensions broadcast: one matmul() for each pair (A6).
+    """a (…, M, K) times b (…, K, N), the leading dimensions broadcast: one matmul() for each pair (E27).
 
     keywords: those of matmul() without return_events.
     """
@@ -36,7 +36,7 @@ def transpose_conv2d(
     x_zero_point: int = 0,
     **keywords: Any,
 ) -> np.ndarray:
-    """The transpose of a convolution: x (N, H, W, C) with w (K, fy, fx, C) to (N, OY, OX, K) (A7).
+    """The transpose of a convolution: x (N, H, W, C) with w (K, fy, fx, C) to (N, OY, OX, K) (E28).
 
     Input pixel (i, j) times tap (ky, kx) is added at (i * stride + ky - padding, …). padding: (top, left).
     Computed as a convolution with the flipped filter over the input spread out by `stride`; the zeros between

@@ -1,4 +1,4 @@
-"""Batch matmul and transpose convolution in Python integers (A6, A7)."""
+"""Batch matmul and transpose convolution in Python integers (E27, E28)."""
 
 from __future__ import annotations
 
