@@ -38,7 +38,7 @@ def sets_of(p: Problems, t: Tiles, machine: Machine) -> Sets:
     inputs, weights, sums = (machine.registers_of(operand) for operand in ("input", "weight", "psum"))
     folds = ceil_div(p.fy, machine.rows)
     stacks = np.maximum(machine.rows // p.fy, 1)
-    e = np.minimum(t.ty, stacks * machine.cols)
+    e = _even_strip(t.ty, stacks * machine.cols)
     count = np.where(e > machine.cols, stacks // ceil_div(e, machine.cols), stacks * (machine.cols // e))
     count = np.maximum(count, 1)
     q_most = np.maximum((inputs - 1) // p.fx, 1)
@@ -48,6 +48,15 @@ def sets_of(p: Problems, t: Tiles, machine: Machine) -> Sets:
     p_most = np.maximum(np.minimum(sums, weights // (q * p.fx)), 1)
     passes = ceil_div(t.tn, p_most * filters_at)
     return Sets(e, r, filters_at, q, ceil_div(t.tn, filters_at * passes), folds)
+
+
+def _even_strip(rows: Ints, most: Ints) -> Ints:
+    """The largest divisor of `rows` that is at most `most`: strips of a tile are equal."""
+    strip, parts = np.where(rows <= most, rows, 0), 2
+    while np.any(strip == 0):
+        fits = (strip == 0) & (rows % parts == 0) & (rows // parts <= most)
+        strip, parts = np.where(fits, rows // parts, strip), parts + 1
+    return strip
 
 
 def row_stationary_counts(p: Problems, t: Tiles, machine: Machine) -> Counts:

@@ -26,7 +26,7 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class Costs:
-    """Columns, one entry per pair: energy_pj (total), mac_energy_pj (elements), latency_cycles, dram_bytes
+    """Columns, one entry per pair: energy_pj (total), mac_energy_pj (elements), latency_cycles, dram_bytes,
     fits (whether the tiles fit the buffers); area_mm2: one entry per spec.
     """
 
