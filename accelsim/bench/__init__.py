@@ -44,8 +44,10 @@ def contenders(
     expected = problem.ours()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        make = matmul_peers if isinstance(problem, MatmulProblem) else conv_peers
-        peers = make(problem, threads)
+        if isinstance(problem, MatmulProblem):
+            peers = matmul_peers(problem, threads)
+        else:
+            peers = conv_peers(problem, threads)
     runs: dict[str, Callable[[], np.ndarray]] = {"accelsim": problem.ours}
     left_out = {}
     for name, run in peers.items():

@@ -81,7 +81,7 @@ class ConvProblem:
     @cached_property
     def multipliers(self) -> np.ndarray:
         """float32(float32(x_scale * w_scale) / y_scale), in that order."""
-        return np.float32(np.float32(X_SCALE) * self.w_scales) / np.float32(Y_SCALE)
+        return np.asarray(np.float32(X_SCALE) * self.w_scales / np.float32(Y_SCALE), np.float32)
 
     @property
     def padding(self) -> int:

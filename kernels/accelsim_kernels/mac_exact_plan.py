@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -222,7 +222,7 @@ def _spread(values: np.ndarray, groups: int, width: int) -> np.ndarray:
     return spread
 
 
-def put_arguments(arguments: np.ndarray, **values: object) -> None:
+def put_arguments(arguments: np.ndarray, **values: Any) -> None:
     """Write arguments by name: numbers, addresses of arrays, 0 for None."""
     for name, value in values.items():
         number = address(value) if isinstance(value, np.ndarray) else 0 if value is None else int(value)

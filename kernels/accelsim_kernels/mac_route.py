@@ -84,12 +84,10 @@ class Route:
         fits = all(low >= -(1 << 31) and high < 1 << 31 for low, high in ends)
         if fits and mac_bounds.nothing_overflows(how, ends):
             return 32, None
-        walk = (
-            mac_walks.choose(
-                self.shape, dtype, self.packed.w, self.zx, self.zw, self.bias, how, fits, self.return_events
-            )
-            if only
-            else None
+        if only is None:
+            return 0, None
+        walk = mac_walks.choose(
+            self.shape, dtype, self.packed.w, self.zx, self.zw, self.bias, how, fits, self.return_events
         )
         return (0, None) if walk is None else (only.bits if only.overflow != "saturate" else 32, walk)
 

@@ -61,7 +61,7 @@ def count(item_bytes: int) -> str:
             )
             for name in ("before", "now")
         ]
-        tail = add(*parts, exists(items.count, item_bytes), carried)
+        tail = add(parts[0], parts[1], exists(items.count, item_bytes), carried)
         tail_block = b.block
     toggles, zeros = b.phi(words), b.phi(WORD)
     for phi, untouched, added in zip((toggles, zeros), carried, tail, strict=True):

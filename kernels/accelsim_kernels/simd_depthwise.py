@@ -106,12 +106,12 @@ class _Lane:
         b = self.b
         if self.unit == 2:
             wide = [b.zext(tap, ir.VectorType(ir.IntType(16), self.width)) for tap in taps]
-            return [b.bitcast(self._unpack(*wide, high=high), self.sums_type) for high in (False, True)]
+            return [b.bitcast(self._unpack(wide[0], wide[1], high), self.sums_type) for high in (False, True)]
         words = ir.VectorType(ir.IntType(16), self.width // 2)
         result = []
         for high in (False, True):
             pairs = [b.bitcast(self._unpack(taps[i], taps[i + 1], high), words) for i in (0, 2)]
-            result += [b.bitcast(self._unpack(*pairs, high=inner), self.sums_type) for inner in (False, True)]
+            result += [b.bitcast(self._unpack(pairs[0], pairs[1], inner), self.sums_type) for inner in (False, True)]
         return result
 
     def in_order(self, sums: list[ir.Value]) -> list[ir.Value]:

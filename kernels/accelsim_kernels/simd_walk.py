@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from accelsim_kernels.simd import ENGINES
+from accelsim_kernels.simd import ENGINES, Engine
 from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
 from accelsim_kernels.simd_tile import ARGUMENTS, dot
 
@@ -120,7 +120,7 @@ class _How:
 
     def multiply_add(
         self,
-        engine: object,
+        engine: Engine,
         held: ir.Value,
         x: ir.Value,
         w: ir.Value,

@@ -46,15 +46,19 @@ def _count(given, before, now, length, totals):
 def _outputs(given, at, before, pitch, pixel, totals):
     """Operands of each output of a row against those of the output before; `before`: of the row's first."""
     step, width = given[Arg.stride_x] * pixel, given[Arg.out_x]
+    # side by side, the taps of a row are one run of bytes; one output apart, so are the outputs of a tap
+    run, taps = pixel, given[Arg.fx]
+    if step != pixel and given[Arg.dilation_x] == 1:
+        run, taps = pixel * taps, np.int64(1)
     for ky in range(given[Arg.fy]):
-        for kx in range(given[Arg.fx]):
+        for kx in range(taps):
             tap = ky * given[Arg.dilation_y] * pitch + kx * given[Arg.dilation_x] * pixel
-            _count(given, before + tap, at + tap, pixel, totals)
+            _count(given, before + tap, at + tap, run, totals)
             if step == pixel:
                 _count(given, at + tap, at + tap + step, (width - 1) * pixel, totals)
             else:
                 for x in range(1, width):
-                    _count(given, at + tap + (x - 1) * step, at + tap + x * step, pixel, totals)
+                    _count(given, at + tap + (x - 1) * step, at + tap + x * step, run, totals)
 
 
 @njit

@@ -102,6 +102,28 @@ def test_many_python_threads_at_once() -> None:
     assert wrong == []
 
 
+def test_shares_that_no_helper_takes() -> None:
+    """The general walk cuts its rows beforehand: with all helpers busy elsewhere, every share must still be run."""
+    fast.set_threads(3)
+    rng = np.random.default_rng(11)
+    a, b = operand(rng, (40, 128), "uint8"), fast.pack(operand(rng, (128, 64), "int8"))
+    levels = [(14, "saturate", 8), (20, "saturate", None)]
+    expected = fast.matmul(a, b, levels=levels)
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(15):
+            if not np.array_equal(fast.matmul(a, b, levels=levels), expected):
+                wrong.append(number)
+
+    team = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    assert wrong == []
+
+
 def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="threads must lie in"):
         fast.set_threads(0)

@@ -67,7 +67,7 @@ def walk(products: Sequence[int], initial: int, final: int | None, how: Accumula
         inner.add(sum(products[position:stop]))
         position = stop
         for register, following in itertools.pairwise(registers):
-            if position % register.level.span and position != depth:
+            if position % (register.level.span or depth) and position != depth:
                 break
             following.add(register.held)
             register.clear()

@@ -76,8 +76,8 @@ def _toggles(before: int, now: int, bits: int) -> int:
     return ((before ^ now) & ((1 << bits) - 1)).bit_count()
 
 
-def _stream(ports: Iterable[Iterable[int]], zeros: int, bits: int) -> dict[str, float]:
-    ports = [list(port) for port in ports]
+def _stream(streams: Iterable[Iterable[int]], zeros: int, bits: int) -> dict[str, float]:
+    ports = [list(port) for port in streams]
     pairs = [pair for port in ports for pair in itertools.pairwise(port)]
     return {
         "values": sum(map(len, ports)),
