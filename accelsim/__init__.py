@@ -34,6 +34,9 @@ _PUBLIC = {
     "Report": "accelsim.report",
     "cost": "accelsim.evaluation",
     "evaluate": "accelsim.evaluation",
+    "cost_many": "accelsim.pricing",
+    "scalesim_compat": "accelsim.dataflow",
+    "save_trace": "accelsim.pricing.trace",
     "sweep": "accelsim.search.grid",
     "decompose_multiplier": "accelsim.multiplier",
     "smallest_multiplier": "accelsim.multiplier",
@@ -49,6 +52,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 
 if TYPE_CHECKING:
+    from accelsim.dataflow import scalesim_compat
     from accelsim.errors import AccelsimError
     from accelsim.evaluation import cost
     from accelsim.frontend.api import from_torch
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
     from accelsim.multiplier import decompose_multiplier, smallest_multiplier
+    from accelsim.pricing import cost_many
+    from accelsim.pricing.trace import save_trace
     from accelsim.profiles import list_profiles, load_profile
     from accelsim.proof.certificates import recheck
     from accelsim.proof.difference import diff

@@ -64,9 +64,7 @@ def price_tiled(
                     f"{ {f: int(c[row]) for f, c in columns.items() if f != 'order'} }, orders: {ORDERS}"
                 )
             columns[field][row] = value
-    return price(
-        layers, spec, tiles=Tiles(**{field: np.asarray(column) for field, column in columns.items()})
-    )
+    return price(layers, spec, tiles=Tiles(**{field: np.asarray(column) for field, column in columns.items()}))
 
 
 def _macs(layers: Layers) -> list[tuple[str, LoopNest]]:

@@ -3,6 +3,6 @@
 from accelsim.pricing.activity import Activity
 from accelsim.pricing.costs import CostReport, LayerCost
 from accelsim.pricing.many import Costs, cost_many
-from accelsim.pricing.price import price
+from accelsim.pricing.network import price
 
 __all__ = ["Activity", "CostReport", "Costs", "LayerCost", "cost_many", "price"]

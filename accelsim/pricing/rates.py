@@ -12,7 +12,7 @@ import numpy as np
 
 from accelsim.dataflow.machine import structure
 from accelsim.dataflow.problem import Ints
-from accelsim.hardware import AcceleratorSpec, MemorySpec
+from accelsim.hardware import AcceleratorSpec, Constant, MemorySpec
 from accelsim.pricing.area import area_mm2, leakage_mw
 from accelsim.pricing.sram import sram
 
@@ -55,6 +55,19 @@ def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, 
     table = sram(memory.size_bytes, memory.word_bits, memory.banks, technology.sram_node, cell)
     scale = technology.constant("sram_energy").value
     return table.read_pj * scale, table.write_pj * scale
+
+
+def used_constants(spec: AcceleratorSpec) -> dict[str, Constant]:
+    """The constants of the technology that enter energy or area on this spec."""
+    idle = {name for name in spec.technology.constants if name.startswith(("evoapprox_", "dram_"))}
+    if spec.array.pe != "fused":
+        idle |= {name for name in spec.technology.constants if name.startswith("fused_brick")}
+    if spec.array.clock_gating:
+        idle.add("idle_register_energy")
+    if not any(memory.kind == "registers" for memory in spec.memories):
+        idle.add("register_file_energy")
+    idle.discard(dram_constant(spec.dram))
+    return {name: constant for name, constant in spec.technology.constants.items() if name not in idle}
 
 
 def rates_of(spec: AcceleratorSpec) -> Rates:

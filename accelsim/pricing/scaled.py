@@ -9,7 +9,7 @@ from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec, load_spec, load_technology, rescaled
 from accelsim.pricing.choose import Layers
 from accelsim.pricing.costs import CostReport
-from accelsim.pricing.price import price
+from accelsim.pricing.network import price
 
 
 def price_both_scalings(layers: Layers, spec: AcceleratorSpec | str | Path, **options: Any) -> dict[str, CostReport]:

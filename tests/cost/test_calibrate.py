@@ -10,7 +10,7 @@ import pytest
 from accelsim.errors import AccelsimError
 from accelsim.hardware import load_spec, load_technology
 from accelsim.pricing import price
-from accelsim.pricing.calibrate import _amounts, calibrate
+from accelsim.pricing.calibration import _amounts, calibrate
 from accelsim.shapes import LoopNest
 
 TECH = load_technology("45nm")

@@ -132,3 +132,11 @@ def test_objectives_minimise_what_they_say():
     least_energy = min(report.total_energy_pj for report in reports.values())
     assert reports["energy"].total_energy_pj == least_energy
     assert reports["latency"].latency_cycles == min(report.latency_cycles for report in reports.values())
+
+
+def test_the_report_names_the_constants_that_entered():
+    plain, fused = (price(SMALL, load_spec("edge-16x16").replace(**{"array.pe": pe})) for pe in ("sized", "fused"))
+    assert {"multiplier_energy", "adder_energy", "sram_energy", "dram_lpddr4"} <= set(plain.constants)
+    assert "fused_brick_energy" in fused.constants and "fused_brick_energy" not in plain.constants
+    assert not any(name.startswith("evoapprox") or name == "dram_hbm2" for name in plain.constants)
+    assert all(constant.unit and constant.source for constant in plain.constants.values())

@@ -16,7 +16,7 @@ from accelsim.pricing.area import area_mm2
 from accelsim.pricing.choose import Layers, best_tiles, columns_of, conditions, sized_spec
 from accelsim.pricing.costs import CostReport, LayerCost
 from accelsim.pricing.layers import elementwise_cost, mac_costs
-from accelsim.pricing.rates import dram_constant, rates_of
+from accelsim.pricing.rates import rates_of, used_constants
 from accelsim.shapes import ElementwiseNest, LoopNest
 
 
@@ -63,13 +63,12 @@ def price(
             costs[i] = LayerCost(name, kind, 0, {}, 0, 0, 0, {}, {}, 0.0)
         elif isinstance(nest, ElementwiseNest):
             costs[i] = elementwise_cost(name, kind, nest, machine, rates, stays.get(name))
-    used = {
-        name: constant
-        for name, constant in spec.technology.constants.items()
-        if not name.startswith(("evoapprox_", "dram_")) or name == dram_constant(spec.dram)
-    }
     report = CostReport(
-        spec, tuple(costs[i] for i in range(len(layers))), area_mm2(spec), used, _notes(nests, spec, activity)
+        spec,
+        tuple(costs[i] for i in range(len(layers))),
+        area_mm2(spec),
+        used_constants(spec),
+        _notes(nests, spec, activity),
     )
     report.check()
     return report
