@@ -41,6 +41,7 @@ _HOMES = {
     "set_threads": "_threads",
     "softmax": "softmax_rows",
     "sub": "pairwise",
+    "svdf": "recurrent",
     "tanh": "activations",
     "transpose_conv2d": "composed",
 }

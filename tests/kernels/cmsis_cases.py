@@ -171,9 +171,7 @@ def _pool_geometry(c: dict) -> dict:
 
 def maxpool(k, case, a):
     c = case["cfg"]
-    return k.max_pool2d(
-        a["input_tensor"].reshape(-1, c["input_h"], c["input_w"], c["input_c"]), **_pool_geometry(c)
-    )
+    return k.max_pool2d(a["input_tensor"].reshape(-1, c["input_h"], c["input_w"], c["input_c"]), **_pool_geometry(c))
 
 
 def avgpool(k, case, a):
@@ -211,10 +209,56 @@ def transpose(k, case, a):
     return a["input_tensor"].reshape(shape[: len(order)]).transpose(order)
 
 
+def svdf(k, case, a):
+    """Every step of the sequence; the last output counts."""
+    c = case["cfg"]
+    steps = a["input_sequence"].reshape(-1, c["input_batches"], c["input_size"])
+    wide = case["q"] == "s8_state16"
+    features, times = c["feature_batches"], c["time_batches"]
+    state = np.zeros((c["input_batches"], features, times), np.int16 if wide else np.int8)
+    feature = {"scheme": "cmsis-nn", "multiplier": c["multiplier_in"], "shift": c["shift_1"],
+               "qmin": c["in_activation_min"], "qmax": c["in_activation_max"]}  # fmt: skip
+    output = _output(c, None, c["multiplier_out"], c["shift_2"])
+    for x in steps:
+        # the sign of input_offset is that of a zero point here, unlike in every other operator
+        result, state = k.svdf(
+            x, state, a["weights_feature"].reshape(features, -1), a["weights_time"].reshape(features, times),
+            rank=c["rank"], x_zero_point=c["input_offset"], bias=a.get("biases"), feature=feature, output=output,
+        )  # fmt: skip
+    return result
+
+
+def ds_cnn(k, case, a):
+    """A whole network: its layers in the order of their numbers."""
+    names = {"conv_2d": conv, "depthwise_conv_2d": dwconv, "average_pool_2d": avgpool, "fully_connected": fc,
+             "softmax": softmax}  # fmt: skip
+    found = {re.match(rf"({'|'.join(names)})_(\d+)_", key) for key in case["cfg"]} - {None}
+    layers = sorted({(int(m.group(2)), m.group(1)) for m in found})
+    x = a["input"]
+    for number, name in layers:
+        prefix = f"{name}_{number}_"
+        c = {key.removeprefix(prefix): v for key, v in case["cfg"].items() if key.startswith(prefix)}
+        own = f"layer_{number}_{name}_"
+        arrays = {_NAMES.get(key, key): v for key, v in
+                  ((key.removeprefix(own), v) for key, v in a.items() if key.startswith(own))}  # fmt: skip
+        arrays["biases"] = arrays.pop("bias", arrays.get("biases"))
+        arrays |= {"input": x, "input_tensor": x}
+        if name == "average_pool_2d":
+            c |= {"padding_h": c["pad_h"], "padding_w": c["pad_w"], "input_c": c["in_ch"],
+                  "activation_min": c["out_activation_min"], "activation_max": c["out_activation_max"]}  # fmt: skip
+        if name == "fully_connected":
+            c |= {"out_ch": len(arrays["biases"]), "accumulation_depth": x.size}
+        if name == "softmax":
+            c |= {"input_mult": c["mult"], "input_left_shift": c["shift"]}
+        layer = {"cfg": c, "op": names[name].__name__, "q": "s8", "requant": "double", "int4_packed": False}
+        x = names[name](k, layer, arrays)
+    return x
+
+
 RUN = {
     f.__name__: f
     for f in (conv, dwconv, fc, batch_matmul, transpose_conv, add, mul, maxpool, avgpool, softmax, maxmin, pad,
-              transpose)
+              transpose, svdf, ds_cnn)
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ _HOMES = {
     "resize_nearest": "resizing",
     "softmax": "softmax_rows",
     "sub": "pairwise",
+    "svdf": "recurrent",
     "tanh": "activations",
     "transpose_conv2d": "composed",
 }
