@@ -40,8 +40,8 @@ def scaling_factor(
     """What a constant of a base technology is multiplied by.
 
     start, end: (node in nm, supply in V). Energies (pJ…) and areas (um2…) scale; leakage is kept per area;
-    off-chip links and pure numbers do not scale; SRAM tables start at their own node. The TPUv4i table knows two nodes and no voltage:
-    in between it is interpolated over the logarithm of the node, energies with V².
+    off-chip links and pure numbers do not scale; SRAM tables start at their own node. The TPUv4i table knows two
+    nodes and no voltage: in between it is interpolated over the logarithm of the node; at one node, V².
     """
     if name.startswith("dram_") or unit in ("1", "bit"):
         return 1.0
