@@ -11,7 +11,7 @@ from accelsim_kernels._threads import run
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
 
 #: outputs that mac_walk holds at a time, and the flags it sets
-LANES = 32
+LANES = 64
 EVENT, FATAL = 1, 2
 #: operands unfolded at a time, in elements: bounds the extra memory
 BAND_ITEMS = 1 << 18
@@ -108,7 +108,7 @@ def _walk(
 ) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = a.shape[0], b.shape[1]
     values, flags = np.empty((rows, columns), np.int64), np.empty((rows, columns), np.uint8)
-    items = (len(levels) + 2) * LANES
+    items = len(levels) * LANES
 
     def job(workers: int) -> tuple[np.ndarray, list[np.ndarray]]:
         scratch = np.empty(workers * items, np.int64)

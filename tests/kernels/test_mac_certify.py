@@ -12,9 +12,13 @@ needs_tile = pytest.mark.skipif("avx512vnni" not in simd.available(), reason="th
 
 
 def drifting(rng: np.random.Generator, depth: int, columns: int) -> np.ndarray:
-    """Weights whose sums drift up, down, or up and then down: (depth, columns) int8."""
-    centre = np.stack([np.full(depth, 3.0), np.full(depth, -3.0), np.where(np.arange(depth) < depth / 2, 4.0, -4.0)])
-    weights = rng.normal(0, 9, (depth, columns)) + centre[rng.integers(0, 3, columns)].T
+    """Weights whose sums drift up, down, up and then down, or there and back again within a chunk: int8."""
+    place = np.arange(depth)
+    waves = np.where(place % 40 < 20, 25.0, -25.0)
+    centre = np.stack(
+        [np.full(depth, 3.0), np.full(depth, -3.0), np.where(place < depth / 2, 4.0, -4.0), waves, -waves]
+    )
+    weights = rng.normal(0, 9, (depth, columns)) + centre[rng.integers(0, len(centre), columns)].T
     return np.clip(np.rint(weights), -128, 127).astype(np.int8)
 
 
