@@ -25,16 +25,21 @@ def rows(scheme: str, options: str, acc_dtype: str, out_dtype: str, first_dtype:
     code = scalar(scheme, options)
     first = view2 if scheme == "finn-thresholds" else _column
     acc_type, out_type, first_type = np.dtype(acc_dtype), np.dtype(out_dtype), np.dtype(first_dtype)
+    acc_size, out_size = acc_type.itemsize, out_type.itemsize
 
     def run(address, worker, workers):
         given = view(address, 11, np.int64)
-        count, channels = given[8], given[9]
-        acc, out = view2(given[0], count, channels, acc_type), view2(given[1], count, channels, out_type)
+        channels = given[9]
+        first_row = given[8] * worker // workers
+        # arrays of this worker's own rows: an index that starts at 0 needs no check for a negative one
+        count = given[8] * (worker + 1) // workers - first_row
+        acc = view2(given[0] + first_row * channels * acc_size, count, channels, acc_type)
+        out = view2(given[1] + first_row * channels * out_size, count, channels, out_type)
         a = first(given[2], channels, given[10], first_type)
         b, c = view(given[3], channels, np.int64), view(given[4], channels, np.int64)
         zero_point = view(given[5], channels, np.int64)
         qmin, qmax = view(given[6], channels, np.int64), view(given[7], channels, np.int64)
-        for i in range(count * worker // workers, count * (worker + 1) // workers):
+        for i in range(count):
             for k in range(channels):
                 out[i, k] = code(acc[i, k], a[k], b[k], c[k], zero_point[k], qmin[k], qmax[k])
 
@@ -46,16 +51,19 @@ def flat(scheme: str, options: str, acc_dtype: str, out_dtype: str, first_dtype:
     code = scalar(scheme, options)
     first = view2 if scheme == "finn-thresholds" else _column
     acc_type, out_type, first_type = np.dtype(acc_dtype), np.dtype(out_dtype), np.dtype(first_dtype)
+    acc_size, out_size = acc_type.itemsize, out_type.itemsize
 
     def run(address, worker, workers):
         given = view(address, 11, np.int64)
-        count = given[8]
-        acc, out = view(given[0], count, acc_type), view(given[1], count, out_type)
+        start = given[8] * worker // workers
+        count = given[8] * (worker + 1) // workers - start
+        acc = view(given[0] + start * acc_size, count, acc_type)
+        out = view(given[1] + start * out_size, count, out_type)
         a = first(given[2], 1, given[10], first_type)[0]
         b, c = view(given[3], 1, np.int64)[0], view(given[4], 1, np.int64)[0]
         zero_point = view(given[5], 1, np.int64)[0]
         qmin, qmax = view(given[6], 1, np.int64)[0], view(given[7], 1, np.int64)[0]
-        for i in range(count * worker // workers, count * (worker + 1) // workers):
+        for i in range(count):
             out[i] = code(acc[i], a, b, c, zero_point, qmin, qmax)
 
     return run
