@@ -10,11 +10,26 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from accelsim.errors import AccelsimError
-from accelsim.scaling import scaling_factor
-from accelsim.specfile import list_data, merged, read_spec_file, validated
+from accelsim.specfile import SpecModel, list_data, merged, read_spec_file, validated
+from accelsim.technology import TechnologySpec, load_technology, rescaled
+
+__all__ = [
+    "AcceleratorSpec",
+    "AccumulatorLevel",
+    "AccumulatorSpec",
+    "ArraySpec",
+    "Constant",
+    "MemorySpec",
+    "TechnologySpec",
+    "VectorSpec",
+    "list_presets",
+    "load_spec",
+    "load_technology",
+    "rescaled",
+]
 
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 Operand = Literal["weight", "input", "output", "psum"]
@@ -27,11 +42,7 @@ _DATAFLOW_ALIASES = {
 Width = Annotated[int, Field(ge=1, le=32)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AccumulatorLevel(_Model):
+class AccumulatorLevel(SpecModel):
     """One accumulator: it takes `span` products (None: all that are left), then is added to the next level.
     """
 
@@ -40,7 +51,7 @@ class AccumulatorLevel(_Model):
     span: int | None = Field(default=None, ge=1)
 
 
-class AccumulatorSpec(_Model):
+class AccumulatorSpec(SpecModel):
     """How one output is accumulated. In YAML `bits` and `overflow` alone stand for a single level.
 
     levels: innermost first; the last has no span. order: "serial", "tree:n" (n products are summed exactly,
@@ -113,7 +124,7 @@ class AccumulatorSpec(_Model):
         }
 
 
-class ArraySpec(_Model):
+class ArraySpec(SpecModel):
     """rows × cols processing elements.
 
     pe, for operands narrower than the element: "sized" (built for the network's widest operands), "fixed"
@@ -157,7 +168,7 @@ class ArraySpec(_Model):
         return self.rows * self.cols
 
 
-class MemorySpec(_Model):
+class MemorySpec(SpecModel):
     """One level: DRAM, an SRAM shared by some operands, or a register file in each processing element.
 
     size_bytes: of one instance, 0 for DRAM. word_bits: what one access moves. bandwidth_bytes_per_cycle:
@@ -194,50 +205,14 @@ class MemorySpec(_Model):
         return self
 
 
-class VectorSpec(_Model):
+class VectorSpec(SpecModel):
     """The unit that requantizes, adds, pools and sums rows: lanes elements per cycle, lane_bits wide."""
 
     lanes: int = Field(default=16, ge=1)
     lane_bits: int = Field(default=32, ge=8, le=64)
 
 
-class Constant(_Model):
-    """A number with its unit, its source and the relative uncertainty of the value (0.2: ± 20 %)."""
-
-    value: float
-    unit: str
-    source: str
-    uncertainty: float = Field(default=0.0, ge=0)
-
-
-class TechnologySpec(_Model):
-    """A process: node, supply, and the named constants of the energy and area laws, each with its source.
-
-    base and scaling: constants that are not given are those of another technology, scaled by a published
-    table. sram_node_nm: node of the SRAM tables (32 to 65 nm); None: node_nm.
-    """
-
-    name: str
-    node_nm: float = Field(gt=0)
-    voltage_v: float = Field(gt=0)
-    sram_cell: str = "itrs-lstp"
-    sram_node_nm: float | None = Field(default=None, ge=32, le=65)
-    base: str | None = None
-    scaling: Literal["stillmaker", "tpuv4i"] | None = None
-    constants: dict[str, Constant] = {}
-    sources: tuple[str, ...] = ()
-
-    @property
-    def sram_node(self) -> float:
-        return self.sram_node_nm or self.node_nm
-
-    def constant(self, name: str) -> Constant:
-        if name not in self.constants:
-            raise AccelsimError(f"technology {self.name!r} has no constant {name!r}; known: {sorted(self.constants)}")
-        return self.constants[name]
-
-
-class AcceleratorSpec(_Model):
+class AcceleratorSpec(SpecModel):
     """A whole accelerator. memories: outermost (DRAM) first; every operand must be held by an on-chip level.
 
     uncore_area_mm2: control, DMA and interfaces, where known.
@@ -312,39 +287,6 @@ class AcceleratorSpec(_Model):
         if self.array.pe != "sized":
             return self
         return self.replace(**{"array.weight_bits": weight_bits, "array.activation_bits": activation_bits})
-
-
-def load_technology(name_or_path: str | Path | TechnologySpec) -> TechnologySpec:
-    """A technology by name (data/technology), by path of a YAML file, or itself."""
-    if isinstance(name_or_path, TechnologySpec):
-        return name_or_path
-    data, where, lines = read_spec_file(name_or_path, "technology")
-    return rescaled(validated(TechnologySpec, data, where, lines))
-
-
-def rescaled(technology: TechnologySpec, scaling: str | None = None) -> TechnologySpec:
-    """A technology with the constants of its base, scaled to its node and supply by its own or another table.
-    """
-    if technology.base is None:
-        return technology
-    base, table = load_technology(technology.base), scaling or technology.scaling or "stillmaker"
-    own, scaled = technology.constants, {}
-    for name, constant in base.constants.items():
-        factor = scaling_factor(
-            table,
-            name,
-            constant.unit,
-            (base.node_nm, base.voltage_v),
-            (technology.node_nm, technology.voltage_v),
-            technology.sram_node,
-        )
-        source = (
-            constant.source
-            if factor == 1
-            else (f"{constant.source}; × {factor:.3g} from {base.node_nm:g} to {technology.node_nm:g} nm ({table})")
-        )
-        scaled[name] = constant.model_copy(update={"value": constant.value * factor, "source": source})
-    return technology.model_copy(update={"constants": {**scaled, **own}, "scaling": table})
 
 
 def load_spec(name_or_path: str | Path | AcceleratorSpec) -> AcceleratorSpec:

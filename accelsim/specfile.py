@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from accelsim.errors import AccelsimError
 
 M = TypeVar("M", bound=BaseModel)
 Lines = dict[tuple[str | int, ...], int]
+
+
+class SpecModel(BaseModel):
+    """Frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def list_data(folder: str) -> list[str]:

@@ -20,6 +20,7 @@ FLOORS = {
     "accelsim.cachedir": 1,
     "accelsim.versions": 1,
     "accelsim.specfile": 1,
+    "accelsim.technology": 1,
     "accelsim.events": 1,
     "accelsim.quant": 1,
     "accelsim.hardware": 1,
