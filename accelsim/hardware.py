@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from accelsim.errors import AccelsimError
 from accelsim.specfile import SpecModel, list_data, merged, read_spec_file, validated
-from accelsim.technology import TechnologySpec, load_technology, rescaled
+from accelsim.technology import Constant, TechnologySpec, load_technology, rescaled
 
 __all__ = [
     "AcceleratorSpec",

@@ -1,5 +1,5 @@
-"""Technology scaling by two published tables, which disagree: 45 to 7 nm saves 17 times energy in one, 2.6 in the
-other. A technology names the table it uses; `accelsim.pricing.price_both_scalings` shows the range.
+"""Technology scaling by two published tables, which disagree: 45 to 7 nm saves 17 times energy in one, 2.6 in
+the other. A technology names the table it uses; `accelsim.pricing.price_both_scalings` shows the range.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def scaling_factor(
     """What a constant of a base technology is multiplied by.
 
     start, end: (node in nm, supply in V). Energies (pJ…) and areas (um2…) scale; leakage is kept per area;
-    off-chip links and pure numbers do not scale; SRAM tables start at their own node. The TPUv4i table knows two
-    nodes and no voltage: in between it is interpolated over the logarithm of the node; at one node, V².
+    off-chip links and pure numbers do not scale; SRAM tables start at their own node. The TPUv4i table knows
+    two nodes and no voltage: in between it is interpolated over the logarithm of the node; at one node, V².
     """
     if name.startswith("dram_") or unit in ("1", "bit"):
         return 1.0
