@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from accelsim_kernels.names import BIAS_AT, OVERFLOWS, ZERO_POINT_AT
+
 OPERAND_DTYPES = ("int8", "uint8", "int16", "uint16")
-OVERFLOW = ("wrap", "saturate", "raise")
-BIAS_AT = ("preload", "after")
-ZERO_POINT_AT = ("operand", "folded")
 MAX_ACCUMULATOR_BITS = 63
 
 
@@ -125,7 +124,7 @@ def accumulator(
         bits = _integer(
             "accumulator_bits" if len(levels) == 1 else f"levels[{position}] bits", bits, 1, MAX_ACCUMULATOR_BITS
         )
-        mode = _one_of("overflow", mode, OVERFLOW)
+        mode = _one_of("overflow", mode, OVERFLOWS)
         if position == len(levels) - 1:
             if span is not None:
                 raise ValueError(f"levels[{position}] is the last level: its span must be None (all products)")

@@ -50,6 +50,9 @@ class Packed:
     _layouts: dict = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
+    def __reduce__(self) -> tuple:
+        return Packed, (self.w, self.groups)
+
     @property
     def matrix_shape(self) -> tuple[int, int]:
         """(K, N) of the matrix that was packed."""

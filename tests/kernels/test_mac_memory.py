@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import mmap
 import sys
@@ -165,6 +166,14 @@ def test_packed_weights_are_a_copy() -> None:
     packed = fast.pack(b)
     b[...] = 0
     assert (fast.matmul(np.ones((2, 4), np.int8), packed) == 4).all()
+
+
+def test_packed_weights_can_be_copied_to_another_process() -> None:
+    packed = fast.pack_conv2d(np.ones((2, 1, 1, 4), np.int8))
+    x = np.ones((1, 2, 2, 4), np.int8)
+    fast.conv2d(x, packed)
+    twin = copy.deepcopy(packed)
+    np.testing.assert_array_equal(fast.conv2d(x, twin), fast.conv2d(x, packed))
 
 
 def test_extra_memory_of_a_layer() -> None:
