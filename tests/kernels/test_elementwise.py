@@ -35,10 +35,10 @@ def both(name, *args, **keywords):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_quantize_equals_the_reference(arithmetic, dtype):
     rng = np.random.default_rng(0)
-    ties = np.arange(-300, 300) / 2
+    ties = np.arange(-280, 281, 3) / 2
     for scale in (1.0, 0.5, 0.1, 0.007874016):
         x = np.concatenate(
-            [ties * scale, rng.normal(0, 40 * scale, 200), [np.inf, -np.inf, 0.0, -0.0]]
+            [ties * scale, rng.normal(0, 40 * scale, 50), [np.inf, -np.inf, 0.0, -0.0]]
         ).astype(dtype)
         near = np.concatenate([x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)])
         for zero_point in (0, 3, -128):

@@ -30,7 +30,7 @@ def test_corners(scheme):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_legal_parameters(scheme, data):
     params = data.draw(parameters(scheme))

@@ -226,6 +226,7 @@ endmodule
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
 def test_a_verilog_module():
     proof = prove(VerilogRequantizer(VERILOG, "single"), "tosa-single", **KNOWN, **NARROW)
