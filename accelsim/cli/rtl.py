@@ -25,6 +25,7 @@ def rtl(
     accumulator_bits: Annotated[int, typer.Option(help="8 to 48 (write).")] = 32,
     overflow: Annotated[str, typer.Option(help="wrap or saturate (write).")] = "wrap",
     outputs: Annotated[int, typer.Option(help="How many outputs to check (write).")] = 4096,
+    spec: Annotated[str | None, typer.Option(help="Take size, widths and accumulator from this spec (write).")] = None,
     simulator: Annotated[str, typer.Option(help="icarus or verilator (test).")] = "icarus",
     as_json: options.Json = False,
 ) -> None:
@@ -34,10 +35,11 @@ def rtl(
     from accelsim.proof.testbench import array_vectors, run_bench, write_bench
 
     if action == "write":
-        design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow)
+        design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow, spec)
         made = array_vectors(design, outputs=outputs)
         write_bench(design, made, folder)
         summary = {"folder": str(folder), "outputs": made.outputs, "overflowed": int(made.overflow.sum())}
+        size = f"{design.rows}x{design.cols}"
         show(f"wrote a {size} array and {made.outputs} outputs to {folder}", as_json, lambda: summary)
     elif action == "test":
         found = run_bench(folder, simulator)
@@ -49,11 +51,20 @@ def rtl(
         raise AccelsimError(f"unknown action {action!r}; known: write, test")
 
 
-def _design(scheme: str, scale: float, zero_point: int, size: str, bits: int, accumulator_bits: int, overflow: str):
+def _design(
+    scheme: str, scale: float, zero_point: int, size: str, bits: int, accumulator_bits: int, overflow: str,
+    spec: str | None,
+):  # fmt: skip
     from accelsim.errors import AccelsimError
-    from accelsim.proof.rtl import ArrayDesign
+    from accelsim.proof.rtl import ArrayDesign, design_of
     from accelsim.requant import Requantizer, decompose
 
+    if spec is not None:
+        from accelsim.hardware import load_spec
+
+        chosen = load_spec(spec)
+        top = 2 ** (chosen.array.activation_bits - 1)
+        return design_of(chosen, Requantizer(scheme, decompose(scheme, scale), zero_point, -top, top - 1))
     rows, x, cols = size.partition("x")
     if not (x and rows.isdecimal() and cols.isdecimal()):
         raise AccelsimError(f"--size {size!r}: write rows x columns, e.g. 4x4")

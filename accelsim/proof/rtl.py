@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from accelsim.errors import AccelsimError
+from accelsim.hardware import AcceleratorSpec
 from accelsim.requant import Requantizer
 
 #: schemes with a module: integer arithmetic on one multiplier and shift, or one shift
@@ -51,6 +52,25 @@ class ArrayDesign:
     @property
     def code_signed(self) -> bool:
         return int(self.requantizer.qmin) < 0
+
+
+def design_of(spec: AcceleratorSpec, requantizer: Requantizer) -> ArrayDesign:
+    """The array of an accelerator spec: its rows, columns, operand widths and accumulator.
+
+    Raises AccelsimError where the spec's accumulator is none that this array has: several levels, a tree, the
+    schedule's order, or a bias that is added last.
+    """
+    array = spec.array
+    how = array.accumulators
+    if len(how.levels) > 1 or how.order not in ("serial", "tree:1") or how.bias != "preload":
+        raise AccelsimError(
+            f"spec {spec.name!r}: the generated array has one accumulator per output, serial and preloaded with "
+            "the bias; this spec asks for another"
+        )
+    return ArrayDesign(
+        array.rows, array.cols, array.activation_bits, array.weight_bits, how.bits, how.overflow == "saturate",
+        requantizer,
+    )  # fmt: skip
 
 
 def requantizer_module(requantizer: Requantizer, acc_bits: int = 32, name: str = "accelsim_requantize") -> str:

@@ -119,5 +119,8 @@ def test_rtl(cli, tmp_path):
     design.write_text(design.read_text().replace("xs * ws", "xs * ws + 1"))
     status, out, _ = cli("rtl", "test", folder)
     assert (status, "differs from" in out) == (1, True)
+    status, out, _ = cli("rtl", "write", folder, "--spec", "edge-16x16", "--outputs", 256)
+    assert (status, "wrote a 16x16 array" in out) == (0, True)
+    assert cli("rtl", "test", folder)[0] == 0
     status, _, err = cli("rtl", "burn", folder)
     assert (status, "unknown action" in err) == (2, True)
