@@ -17,6 +17,7 @@ EXPECTED = {
     "quickstart": (["accuracy", "µJ"], ["report.html"]),
     "own_network": (["integer outputs", "energy_pj"], ["detector.safetensors"]),
     "custom_spec": (["16-bit accumulators", "20-bit accumulators"], []),
+    "requantizer": (["(smt, ", "mutation score 100%"], ["vectors"]),
     "widths_sweep": (["weight_bits", "sqnr_db"], ["sweep.html", "sweep.jsonl"]),
 }
 
