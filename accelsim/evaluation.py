@@ -35,12 +35,19 @@ def price_graph(graph: IntegerGraph, spec: AcceleratorSpec, batch: int = 1) -> C
     if batch < 1:
         raise AccelsimError(f"batch must be at least 1, not {batch}")
     sized = spec.sized_for(graph.weight_bits, graph.activation_bits)
-    report = price([(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops], sized)
+    layers = [(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops]
+    report = price(layers, sized, edges=intermediates(graph))
     report.check()
     counted = sum(nest.macs for op in graph.mac_ops if (nest := op.loop_nest(graph.tensors, batch)))
     if counted != report.macs:
         raise AccelsimError(f"the graph has {counted} MACs, {report.macs} were priced: a defect, please report it")
     return report
+
+
+def intermediates(graph: IntegerGraph) -> list[tuple[str, str]]:
+    """(producer, consumer) of every tensor that never leaves the network: it may stay on chip where it fits."""
+    makers = {op.output: op.name for op in graph.ops if op.output not in graph.outputs}
+    return [(makers[name], op.name) for op in graph.ops for name in dict.fromkeys(op.inputs) if name in makers]
 
 
 def evaluate(
