@@ -196,9 +196,13 @@ def steps_of(side: SchemeSide, low: int, high: int) -> np.ndarray:
     """
     if _width(side) > _MOST_STEPS:
         raise AccelsimError(f"{_width(side)} codes are too many for thresholds: use method='exhaustive'")
-    ends = side.codes(np.array([low, high]))
-    wanted = np.arange(ends[0] + 1, ends[1] + 1)
-    first, last = np.full(wanted.shape, low), np.full(wanted.shape, high)
+    # the powers of two bracket most steps narrowly, since they lie around zero
+    powers = np.int64(1) << np.arange(62)
+    probes = np.unique(np.clip(np.concatenate([[low, 0, high], powers, -powers]), low, high))
+    at = side.codes(probes)
+    wanted = np.arange(at[0] + 1, at[-1] + 1)
+    after = np.searchsorted(at, wanted)
+    first, last = probes[after - 1] + 1, probes[after]
     while (first < last).any():
         middle = (first + last) >> 1
         reached = side.codes(middle) >= wanted
@@ -259,6 +263,6 @@ def _nearest(acc: int) -> tuple[int, int]:
 
 def requantizer_of(description: dict[str, Any]) -> Requantizer:
     """The Requantizer that a side's description stands for."""
-    fields = {k: v for k, v in description.items() if k not in ("kind", "equation", "scheme")}
+    fields = {k: v for k, v in description.items() if k not in ("kind", "definition", "scheme")}
     limits = {k: fields.pop(k) for k in ("zero_point", "qmin", "qmax")}
     return Requantizer(description["scheme"], fields, **limits)

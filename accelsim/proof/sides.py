@@ -65,10 +65,11 @@ class SchemeSide:
         return not set(self.bound.options.values()) & set(_NOT_MONOTONE)
 
     def describe(self) -> dict[str, Any]:
-        """The definition: scheme, equation, parameters, zero point, clamp."""
+        """The definition: scheme, equation and source, parameters, zero point, clamp."""
         scheme = SCHEMES[self.bound.name]
         keywords = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in _keywords(self.bound).items()}
-        return {"kind": "scheme", "scheme": self.bound.name, "equation": scheme.equation, **keywords}
+        definition = f"{scheme.equation}: {scheme.summary} ({scheme.source})"
+        return {"kind": "scheme", "scheme": self.bound.name, "definition": definition, **keywords}
 
 
 def _keywords(bound: domain.Bound) -> dict[str, Any]:

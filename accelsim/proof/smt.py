@@ -54,7 +54,15 @@ def prove_all_multipliers(
     found.sort(key=lambda c: (abs(c.accumulator), c.accumulator))
     top = 2**31 if shift is None else _largest(a, b, shift)
     domain = (-top, top - 1)
-    sides = [{"kind": "scheme", "scheme": n, "equation": SCHEMES[n].equation, **limits} for n in (a, b)]
+    sides = [
+        {
+            "kind": "scheme",
+            "scheme": n,
+            "definition": f"{SCHEMES[n].equation}: {SCHEMES[n].summary} ({SCHEMES[n].source})",
+            **limits,
+        }
+        for n in (a, b)
+    ]
     for side in sides:
         side |= {"multiplier": "0 .. 2**31 - 1", "shift": f"{low} .. {high}" if shift is None else shift}
     return Proof(

@@ -93,6 +93,25 @@ def test_positional_parameters_follow_the_table():
     )
 
 
+def test_every_scheme_exists_everywhere():
+    """One line in names.py asks for a scalar, a reference, the stages of explain, and a numbered equation."""
+    from pathlib import Path
+
+    import accelsim_kernels
+    from accelsim_kernels.reference import requantization as truth
+    from accelsim_kernels.schemes import SCALARS
+
+    from accelsim.proof.stages import _STEPS
+
+    shifters = {"shift", "ap-fixed"}
+    text = (Path(accelsim_kernels.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for name, scheme in SCHEMES.items():
+        assert name in SCALARS or name in shifters
+        assert name in truth._SCHEMES or name in shifters or name == "onnx-reference"
+        assert name in _STEPS or name == "onnx-reference"
+        assert f"| {scheme.equation} | {name} |" in text
+
+
 # what is illegal is refused, by both
 
 
@@ -134,9 +153,7 @@ def test_the_message_names_channel_parameters_and_index():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "scheme", ["onnx-float", "qnnpack-q31", "xnnpack-rndnu", "gemmini", "onnx-reference"]
-)
+@pytest.mark.parametrize("scheme", ["onnx-float", "qnnpack-q31", "xnnpack-rndnu", "gemmini", "onnx-reference"])
 def test_scales(scheme):
     for scale in (0.0, -1.0, np.inf, np.nan):
         refused(f"{scheme}: scale must be positive and finite", [0], scheme, scale)
