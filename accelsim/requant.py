@@ -19,7 +19,8 @@ from accelsim.errors import AccelsimError
 #: how the product of the three scales (each a float32 number) is evaluated
 PRODUCTS = {
     "float64": "float64(input) * float64(weight) / float64(output): TFLite convolutions",
-    "float32-product": "float64(float32(input * weight)) / float64(output): TFLite fully connected",
+    "float32-product": "float64(float32(input * weight)) / float64(output): TFLite fully connected per tensor; "
+    "per channel it is the float64 product",
     "float32": "float32(float32(input * weight) / output): ONNX Runtime, XNNPACK, TFLite MUL",
 }
 
@@ -95,7 +96,7 @@ def effective_scale(input_scale: Any, weight_scale: Any, output_scale: Any, prod
     a, b, c = (np.asarray(s, np.float32) for s in (input_scale, weight_scale, output_scale))
     if not all(np.isfinite(s).all() and (s > 0).all() for s in (a, b, c)):
         raise AccelsimError("input, weight and output scales must be positive, finite float32 numbers")
-    if product == "float64":
+    if product == "float64" or (product == "float32-product" and b.ndim):
         return a.astype(np.float64) * b.astype(np.float64) / c.astype(np.float64)
     if product == "float32-product":
         return (a * b).astype(np.float64) / c.astype(np.float64)
