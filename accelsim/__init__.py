@@ -49,7 +49,7 @@ _PUBLIC = {
     "diff": "accelsim.proof.difference",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from accelsim.dataflow import scalesim_compat

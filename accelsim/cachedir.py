@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """ACCELSIM_CACHE, or `accelsim` in the platform's cache folder (XDG, macOS, Windows); maybe absent."""
+    """ACCELSIM_CACHE, or `accelsim` in the platform's cache folder (XDG, macOS, Windows); maybe absent.
+
+    Compiled kernels lie beside, unless ACCELSIM_KERNEL_CACHE names another folder for them.
+    """
     chosen = os.environ.get("ACCELSIM_CACHE")
     if chosen:
         return Path(chosen).expanduser()

@@ -16,7 +16,9 @@ from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.ops.mac import MacOp
 from accelsim.pricing import CostReport, price
 from accelsim.report import Report
-from accelsim.simulator import Run, simulate
+from accelsim.simulator import Run, as_array, real_array, simulate
+
+MAX_BATCH = 65536  # of one priced inference
 
 Metric = str | Callable[[np.ndarray, np.ndarray], float]
 
@@ -32,8 +34,8 @@ def cost(graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16",
 
 def price_graph(graph: IntegerGraph, spec: AcceleratorSpec, batch: int = 1) -> CostReport:
     """The CostReport of a graph, checked for conservation."""
-    if batch < 1:
-        raise AccelsimError(f"batch must be at least 1, not {batch}")
+    if not 1 <= batch <= MAX_BATCH:
+        raise AccelsimError(f"batch must be 1 to {MAX_BATCH}, not {batch}")
     sized = spec.sized_for(graph.weight_bits, graph.activation_bits)
     layers = [(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops]
     report = price(layers, sized, edges=intermediates(graph))
@@ -62,13 +64,16 @@ def evaluate(
 ) -> Report:
     """Simulate a network on data bit for bit and price one inference.
 
-    data: (inputs, labels); labels may be None where only costs, events and SQNR are wanted.
+    data: (inputs, labels); inputs are real values, whatever their type. labels may be None where only costs,
+        events and SQNR are wanted.
     float_model: the torch network it came from: adds float_accuracy and sqnr_db of the outputs.
     metric: "top1" (fraction of samples whose largest output is the label), or a function
         (outputs float64 (N, …), labels) → number.
     progress: called with the number of samples after each batch.
     """
     inputs, labels = split(data)
+    if labels is not None:
+        check_labels(graph, labels, metric)
     run = simulate(graph, inputs, spec, backend=backend, progress=progress)
     outputs = run.real()
     accuracy = None if labels is None else score(metric, outputs, labels)
@@ -131,33 +136,47 @@ def _real_scale(graph: IntegerGraph, op: MacOp) -> Any:
 
 
 def split(data: Any) -> tuple[Any, np.ndarray | None]:
-    """(inputs, labels) as arrays, checked to have equally many samples."""
+    """(inputs, labels) as arrays, checked to have equally many samples. Inputs are real values, integers too."""
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise AccelsimError("data must be (inputs, labels); labels may be None")
     inputs, labels = data
-    inputs = tuple(map(np.asarray, inputs)) if isinstance(inputs, tuple) else np.asarray(inputs)
+    inputs = tuple(map(real_array, inputs)) if isinstance(inputs, tuple) else real_array(inputs)
     count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
     if count == 0:
         raise AccelsimError("the data holds no samples")
     if labels is not None:
-        labels = np.asarray(labels)
-        if len(labels) != count:
-            raise AccelsimError(f"{count} inputs but {len(labels)} labels")
+        labels = as_array(labels)
+        if labels.ndim == 0 or len(labels) != count:
+            raise AccelsimError(f"{count} inputs but {len(labels) if labels.ndim else 1} labels")
     return inputs, labels
 
 
 def score(metric: Metric, outputs: np.ndarray, labels: np.ndarray) -> float:
     """The metric of real outputs against labels; "top1" is a fraction."""
     if callable(metric):
-        return float(metric(outputs, labels))
+        value = metric(outputs, labels)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise AccelsimError(f"the metric must return a number, not {value!r}") from None
+    return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def check_labels(graph: IntegerGraph, labels: np.ndarray, metric: Metric) -> None:
+    """Whether the metric can judge these labels; AccelsimError before anything is computed."""
+    if callable(metric):
+        return
     if metric != "top1":
         raise AccelsimError(f"metric must be 'top1' or a function, not {metric!r}")
-    if outputs.ndim != 2 or labels.ndim != 1 or labels.dtype.kind not in "iu":
+    shape = graph.tensors[graph.outputs[0]].shape
+    if len(graph.outputs) != 1 or len(shape) != 1 or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise AccelsimError(
-            f"metric 'top1' needs outputs (N, classes) and integer labels (N,), not {outputs.shape} and "
-            f"{labels.dtype} {labels.shape}; pass a function as metric"
+            f"metric 'top1' needs outputs (N, classes) and integer labels (N,), not (N, "
+            f"{', '.join(map(str, shape))}) and {labels.dtype} {labels.shape}; pass a function as metric"
         )
-    return float(np.mean(outputs.argmax(axis=1) == labels))
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= shape[0]:
+        raise AccelsimError(f"labels {low} … {high} do not number the {shape[0]} classes 0 … {shape[0] - 1}")
 
 
 def _float_outputs(model: Any, inputs: Any) -> np.ndarray:
@@ -169,6 +188,14 @@ def _float_outputs(model: Any, inputs: Any) -> np.ndarray:
 def _report(graph: IntegerGraph, priced: CostReport, **results: Any) -> Report:
     from accelsim.versions import versions
 
+    notes = graph.notes
+    overflowed = [e for e in results.get("events", ()) if e.outputs_with_events]
+    if overflowed:
+        worst = max(overflowed, key=lambda e: e.fraction)
+        notes += (
+            f"Accumulators overflowed in {len(overflowed)} layer(s), most in {worst.name!r} ({worst.fraction:.2%} of "
+            "its outputs): widen them, or certify which layers need it.",
+        )
     bits: dict[str, tuple[int | None, int]] = {}
     for op in graph.ops:
         first = graph.tensors[op.inputs[0]]
@@ -178,7 +205,7 @@ def _report(graph: IntegerGraph, priced: CostReport, **results: Any) -> Report:
         profile=graph.profile,
         cost=priced,
         layer_bits=bits,
-        notes=graph.notes,
+        notes=notes,
         versions=versions(),
         command=" ".join(sys.argv),
         **results,

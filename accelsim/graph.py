@@ -21,7 +21,6 @@ from accelsim.requant import Requantizer
 
 FORMAT = "accelsim-graph"
 FORMAT_VERSION = 1
-_MAX_ELEMENTS = 1 << 40  # of one tensor; a file that claims more is corrupt
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +46,8 @@ class IntegerGraph:
 
     def validate(self) -> None:
         """Every tensor is defined once, before it is read, and has the shape its operator computes."""
+        if not self.outputs or not self.inputs:
+            raise AccelsimError(f"graph {self.name!r}: at least one input and one output are needed")
         defined = set(self.inputs)
         names: set[str] = set()
         for tensor in (*self.inputs, *self.outputs):
@@ -141,9 +142,10 @@ def load(path: str | Path) -> IntegerGraph:
         raise AccelsimError(f"{path} is truncated, corrupt or not a saved graph: {error}") from error
     try:
         structure = json.loads(metadata[FORMAT])
-        if structure["version"] != FORMAT_VERSION:
+        if structure["format"] != FORMAT or structure["version"] != FORMAT_VERSION:
             raise AccelsimError(
-                f"{path} has format version {structure['version']}; this release reads {FORMAT_VERSION}"
+                f"{path} has format {structure['format']!r} version {structure['version']}; this release reads "
+                f"{FORMAT!r} version {FORMAT_VERSION}"
             )
         return IntegerGraph(
             ops=tuple(_decode(op, arrays) for op in structure["ops"]),
@@ -156,7 +158,7 @@ def load(path: str | Path) -> IntegerGraph:
         )
     except AccelsimError as error:
         raise AccelsimError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise AccelsimError(f"{path} is not a valid graph: {type(error).__name__}: {error}") from error
 
 

@@ -102,10 +102,13 @@ class QuantParams:
 class AccumulatorParams:
     """The grid of accumulators that leave the array unrescaled: real = scale * code, zero point 0.
 
-    scale: float, or 1-D float64 array along the last axis (weight scale per channel x input scale).
+    scale: float, or 1-D float64 array along `axis` (weight scale per channel x input scale).
+    axis: the dimension of the channels, the batch counted; None where the scale is one number.
+    Raises AccelsimError where a scale is not finite and positive.
     """
 
     scale: Any
+    axis: int | None = None
 
     zero_point = 0
     bits = 32
@@ -113,16 +116,18 @@ class AccumulatorParams:
 
     def __post_init__(self) -> None:
         scale = np.asarray(self.scale, dtype=np.float64)
+        if scale.ndim > 1 or scale.size == 0 or not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
+            raise AccelsimError(f"the scale of accumulators must be finite and positive, not {self.scale!r}")
         object.__setattr__(self, "scale", scale if scale.ndim else float(scale))
-
-    @property
-    def axis(self) -> int | None:
-        return -1 if np.ndim(self.scale) else None
+        if scale.ndim == 0:
+            object.__setattr__(self, "axis", None)
+        elif not isinstance(self.axis, int):
+            raise AccelsimError("accumulators with a scale per channel need the axis of the channels")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AccumulatorParams):
             return NotImplemented
-        return np.array_equal(self.scale, other.scale)
+        return self.axis == other.axis and np.array_equal(self.scale, other.scale)
 
     __hash__ = None  # type: ignore[assignment]
 

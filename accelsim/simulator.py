@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.events import LayerEvents
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
-from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.ops.base import Computed, Op
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
@@ -142,11 +142,32 @@ def input_codes(graph: IntegerGraph, x: Any, kernels: ModuleType) -> dict[str, n
         given = dict(zip(graph.inputs, values, strict=True))
     if set(given) != set(graph.inputs):
         raise AccelsimError(f"inputs must be {', '.join(graph.inputs)}, not {', '.join(map(str, given))}")
-    codes = {name: _codes(graph, name, np.asarray(given[name]), kernels) for name in graph.inputs}
+    codes = {name: _codes(graph, name, as_array(given[name]), kernels) for name in graph.inputs}
     lengths = {len(value) for value in codes.values()}
     if len(lengths) > 1:
         raise AccelsimError(f"the inputs have different numbers of samples: {sorted(lengths)}")
     return codes
+
+
+def as_array(x: Any) -> np.ndarray:
+    """An array of whatever holds numbers; torch tensors may require gradients or be bfloat16."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        if "bfloat16" in str(x.dtype):
+            x = x.float()
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise AccelsimError(f"cannot read a {type(x).__name__} as numbers: {error}") from error
+    if array.dtype.kind not in "iufb":
+        raise AccelsimError(f"real or integer numbers are needed, not {array.dtype}")
+    return array
+
+
+def real_array(x: Any) -> np.ndarray:
+    """Real values as float32 or float64: integers are numbers here, not codes."""
+    array = as_array(x)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
 def _codes(graph: IntegerGraph, name: str, x: np.ndarray, kernels: ModuleType) -> np.ndarray:
@@ -160,14 +181,14 @@ def _codes(graph: IntegerGraph, name: str, x: np.ndarray, kernels: ModuleType) -
         raise AccelsimError(f"input {name!r} has no quantizer")
     if x.dtype.kind in "iu":
         return _checked(name, x, info.params)
-    if x.dtype.kind != "f":
+    if x.dtype.kind == "b":
         raise AccelsimError(f"input {name!r} must be real or integer numbers, not {x.dtype}")
     if not np.all(np.isfinite(x)):
         raise AccelsimError(f"input {name!r} holds NaN or infinite values")
     arithmetic = load_profile(graph.profile).operator("quantize").arithmetic
     params = info.params
     return kernels.quantize(
-        x if x.dtype == np.float64 else x.astype(np.float32),
+        real_array(x),
         arithmetic=arithmetic,
         scale=params.scale,
         zero_point=params.zero_point,

@@ -26,7 +26,6 @@ FLOORS = {
     "accelsim.hardware": 1,
     "accelsim.shapes": 1,
     "accelsim.scaling": 1,
-    "accelsim.technology": 1,
     "accelsim.requant": 2,
     "accelsim.profiles": 2,
     "accelsim.multiplier": 2,

@@ -8,12 +8,14 @@ import typer
 
 from accelsim.cli import _options as options
 
-EXAMPLE = "accelsim presets edge-16x16"
+EXAMPLE = "accelsim presets --show edge-16x16"
 PANEL = "Look up"
 
 
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Show this one whole, as YAML: a start for your own.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--show", help="Show this one whole, as YAML: a start for your own.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """List the accelerators that come along, or show one."""

@@ -58,7 +58,6 @@ def sweep(
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
     kept = results or cache_dir() / "sweep.jsonl"
-    kept.parent.mkdir(parents=True, exist_ok=True)
     with progress(f"{len(weights) * len(activations) * len(specs)} points, kept in {kept}", "points") as advance:
         found = acs.sweep(
             network.model,

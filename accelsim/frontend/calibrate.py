@@ -59,7 +59,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
         lower, upper = seen.limits[owner]
         if lower == upper:
             raise AccelsimError(
-                f"{described(graph)[owner]} is the constant {lower:g} on all calibration data: no range can be "
+                f"{described(graph)[owner]} is the constant {lower + 0.0:g} on all calibration data: no range can be "
                 "chosen for it. Calibrate with real data, or remove the dead layer"
             )
         if choice.ranges == "percentile":

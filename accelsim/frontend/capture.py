@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import logging
 import re
 import warnings
 from typing import Any
@@ -52,11 +55,12 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
 def export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
     """torch.export of the model in evaluation mode; its training flags are restored afterwards."""
     modes = {module: module.training for module in model.modules()}
+    if any(value.is_floating_point() and value.dtype != torch.float32 for value in model.state_dict().values()):
+        model = copy.deepcopy(model).float()
     try:
         model.eval()
-        batch = {0: torch.export.Dim.AUTO}
         with _quiet(), torch.no_grad():
-            return torch.export.export(model, example, dynamic_shapes=tuple(batch for _ in example))
+            return torch.export.export(model, example, dynamic_shapes=_dynamic_batch(model, len(example)))
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in example)
         first = str(error).strip().split("\n")[0]
@@ -69,13 +73,29 @@ def export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
             module.training = training
 
 
+def _dynamic_batch(model: torch.nn.Module, inputs: int) -> tuple[Any, ...]:
+    """A dynamic first dimension for each input, grouped as forward() takes them (*args is one group)."""
+    batch = {0: torch.export.Dim.AUTO}
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return (batch,) * inputs
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*(batch,) * named, (batch,) * (inputs - named))
+
+
 class _quiet(warnings.catch_warnings):
     """torch.export warns about its own internals; nothing a user can act on."""
 
     def __enter__(self) -> Any:
         log = super().__enter__()
         warnings.simplefilter("ignore")
+        self._disabled = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # it logs tracebacks of what is then raised as one clear error
         return log
+
+    def __exit__(self, *failure: Any) -> None:
+        logging.disable(self._disabled)
+        super().__exit__(*failure)
 
 
 def _mutates_views(graph: Any) -> bool:

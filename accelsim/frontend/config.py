@@ -57,13 +57,22 @@ class QuantConfig:
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
             bits = getattr(self, name)
-            for key, value in bits.items() if isinstance(bits, Mapping) else [(None, bits)]:
-                check_bits(value, name if key is None else f"{name}[{key!r}]")
+            if isinstance(bits, Mapping):
+                checked: Bits = {key: check_bits(value, f"{name}[{key!r}]") for key, value in bits.items()}
+            else:
+                checked = check_bits(bits, name)
+            object.__setattr__(self, name, checked)
+        for name in ("per_channel", "symmetric_weights", "symmetric_activations", "bias_correction"):
+            _check_bool(getattr(self, name), name)
+        if not (self.overrides is None or isinstance(self.overrides, Mapping)):
+            raise AccelsimError(f"overrides must map layer names to changed fields, not {self.overrides!r}")
         _check_ranges(self.ranges, "ranges")
         load_profile(self.profile)
         if self.output_bits is not None:
             check_bits(self.output_bits, "output_bits")
         check_bits(self.residual_bits, "residual_bits")
+        if isinstance(self.percentile, bool) or not isinstance(self.percentile, (int, float)):
+            raise AccelsimError(f"percentile must be a number, not {self.percentile!r}")
         if not 50 < self.percentile <= 100:
             raise AccelsimError(f"percentile must be in (50, 100], not {self.percentile!r}")
         for pattern, changes in (self.overrides or {}).items():
@@ -74,7 +83,9 @@ class QuantConfig:
                     check_bits(value, f"overrides[{pattern!r}].{key}")
                 elif key == "ranges":
                     _check_ranges(value, f"overrides[{pattern!r}].ranges")
-                elif key != "per_channel":
+                elif key == "per_channel":
+                    _check_bool(value, f"overrides[{pattern!r}].per_channel")
+                else:
                     raise AccelsimError(
                         f"overrides[{pattern!r}]: unknown field {key!r}; "
                         "known: weight_bits, activation_bits, per_channel, ranges"
@@ -134,6 +145,11 @@ def _look_up(bits: Bits, layer: str) -> int:
     if layer in bits:
         return bits[layer]
     return next((value for pattern, value in bits.items() if fnmatchcase(layer, pattern)), 8)
+
+
+def _check_bool(value: Any, name: str) -> None:
+    if not isinstance(value, bool):
+        raise AccelsimError(f"{name} must be True or False, not {value!r}")
 
 
 def _check_ranges(value: Any, name: str) -> None:

@@ -28,7 +28,9 @@ def fold_batch_norm(graph: FloatGraph) -> FloatGraph:
         source = norm.inputs[0].name
         before = nodes.get(source)
         alone = len(users[source]) == 1 and source not in graph.outputs
-        if before is not None and before.operator in (Conv2d, Linear) and alone:
+        # behind a fully connected layer over sequences, batch norm works on another axis than the layer does
+        channels_match = before is not None and (before.operator is Conv2d or len(before.shape) == 1)
+        if channels_match and before.operator in (Conv2d, Linear) and alone:
             replaced[source] = _scaled(before, norm)
             dropped[norm.name] = source
         else:

@@ -169,6 +169,15 @@ class Lowering:
         if spatial and flat_target is target:
             self._name_of[node.name] = self._transposed(node.name, _TO_NHWC, "nhwc")
 
+    def linear(self, node: FloatNode, op: Op) -> None:
+        """A layer over torch's last axis: a spatial tensor is brought to torch's order and back."""
+        if len(node.shape) != 3:
+            self.add(node, op)
+            return
+        source = self._transposed(op.inputs[0], _TO_NCHW, f"{node.name}.nchw", whole_name=True)
+        self.add(node, replace(op, inputs=(source,)))
+        self._name_of[node.name] = self._transposed(node.name, _TO_NHWC, "nhwc")
+
     def permute(self, node: FloatNode, order: tuple[int, ...]) -> None:
         """A permutation in torch's order, expressed in the order the tensor is stored in."""
         source = self._name_of[node.inputs[0].name]
@@ -196,12 +205,17 @@ class Lowering:
     def _output_params(self, node: FloatNode) -> QuantParams | AccumulatorParams:
         if node.name in self.activations:
             return self.activations[node.name]
-        return AccumulatorParams(self.params(node.inputs[0]).scale * np.asarray(self.weight(node).params.scale))
+        scale = self.params(node.inputs[0]).scale * np.asarray(self.weight(node).params.scale)
+        return AccumulatorParams(scale, len(node.shape) if scale.ndim else None)  # channels come last
 
     def _transposed(self, source: str, order: tuple[int, ...], suffix: str, whole_name: bool = False) -> str:
         name = suffix if whole_name else f"{source}.{suffix}"
         if name not in self.tensors:
-            self._append(Transpose(name, (source,), name, order=order), self.tensors[source].params)
+            params = self.tensors[source].params
+            if isinstance(params, AccumulatorParams) and params.axis is not None:
+                place = (params.axis - 1) % len(order)  # of the channels, without the batch
+                params = AccumulatorParams(params.scale, order.index(place) + 1)
+            self._append(Transpose(name, (source,), name, order=order), params)
         return name
 
     def _requantizer(self, node: FloatNode, numerics: OperatorNumerics, scales: tuple) -> Requantizer:

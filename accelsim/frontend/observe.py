@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.operators.mac import Conv2d, Linear
 from accelsim.frontend.operators.shape import Concat
 from accelsim.frontend.ranges import BINS, Histogram
+from accelsim.simulator import as_array
 
 _KEEP_BYTES = 512 * 2**20  # tensors of one pass that are kept, so that a second pass need not compute them
 
@@ -137,14 +138,16 @@ def batches_of(data: Any, size: int = 64) -> list[tuple[torch.Tensor, ...]]:
     if isinstance(data, (np.ndarray, torch.Tensor)):
         data = (data,)
     if isinstance(data, tuple):
-        tensors = [torch.as_tensor(x).float() for x in data]
+        tensors = [_as_float(x) for x in data]
         lengths = {x.shape[0] if x.ndim else 0 for x in tensors}
         if len(lengths) > 1:
             raise AccelsimError(f"the calibration inputs have different numbers of samples: {sorted(lengths)}")
         batches = list(zip(*(x.split(size) for x in tensors), strict=True)) if lengths != {0} else []
     else:
+        if isinstance(data, str) or not isinstance(data, Iterable):
+            raise AccelsimError(f"calibration must be an array, a tuple of arrays or batches, not {data!r}")
         firsts = [item[0] if isinstance(item, (tuple, list)) else item for item in data]
-        batches = [(torch.as_tensor(first).float(),) for first in firsts]
+        batches = [(_as_float(first),) for first in firsts]
     if not batches:
         raise AccelsimError("the calibration data is empty: give at least one sample")
     for index, batch in enumerate(batches):
@@ -154,3 +157,8 @@ def batches_of(data: Any, size: int = 64) -> list[tuple[torch.Tensor, ...]]:
             if not torch.isfinite(x).all():
                 raise AccelsimError(f"calibration batch {index} holds NaN or infinite values")
     return batches
+
+
+def _as_float(x: Any) -> torch.Tensor:
+    """float32 values of an array or tensor; integers are numbers here."""
+    return torch.from_numpy(np.array(as_array(x), np.float32))

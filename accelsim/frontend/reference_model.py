@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelsim.errors import AccelsimError
+
 _BATCH = 256
 
 
@@ -26,7 +28,11 @@ def float_outputs(model: Any, inputs: Any) -> np.ndarray:
         if modes:
             model.eval()
     arrays = inputs if isinstance(inputs, tuple) else (inputs,)
-    tensors = [torch.as_tensor(np.ascontiguousarray(x)).float() for x in arrays]
+    if not callable(model):
+        raise AccelsimError(f"float_model must be a torch network or a function of tensors, not {model!r}")
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+    tensors = [torch.as_tensor(np.ascontiguousarray(x)).to(dtype) for x in arrays]
     try:
         with torch.no_grad():
             batches = zip(*(x.split(size or _BATCH) for x in tensors), strict=True)

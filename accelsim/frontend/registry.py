@@ -89,3 +89,11 @@ def parameter(value: Any, what: str) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         raise Reject(f"{what} must be a parameter, not an activation")
     return value.to(torch.float32)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """(rows, columns) of a kernel, stride, padding or dilation that torch gives as one number or two."""
+    values = [value] if isinstance(value, int) else list(value)
+    if any(not isinstance(v, int) for v in values):
+        raise Reject("its geometry depends on the input's size")
+    return (values[0], values[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,10 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.ops.fields import check_fields
 from accelsim.quant import AccumulatorParams, QuantParams
 from accelsim.shapes import Nest
 
 Pair = tuple[int, int]
+MAX_ELEMENTS = 1 << 40  # of one tensor of one sample
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,15 @@ class TensorInfo:
     shape: tuple[int, ...]
     params: QuantParams | AccumulatorParams
 
+    def __post_init__(self) -> None:
+        check_fields(self, "a tensor")
+        if any(n < 1 for n in self.shape) or self.elements > MAX_ELEMENTS:
+            raise AccelsimError(f"a tensor of shape {self.shape} has no elements or absurdly many")
+
     @property
     def elements(self) -> int:
         """Elements of one sample."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def bits(self) -> int:
@@ -58,6 +66,9 @@ class Op:
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1  # None: any number of inputs
 
+    def __post_init__(self) -> None:
+        check_fields(self, f"layer {self.name!r} ({self.kind})")
+
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         """Codes in, codes out; batch first.
 
@@ -79,5 +90,7 @@ class Op:
 
 
 def window_outputs(size: int, kernel: int, stride: int, padding: Pair, dilation: int = 1) -> int:
-    """Output extent of a sliding window, by floor."""
+    """Output extent of a sliding window, by floor; 0 where the geometry makes no sense."""
+    if min(kernel, stride, dilation) < 1 or min(padding) < 0:
+        return 0
     return (size + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1

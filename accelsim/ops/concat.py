@@ -1,4 +1,4 @@
-"""Concatenation of tensors that share one grid."""
+"""Concatenation, each input requantized to the grid of the output where it is on another."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.errors import AccelsimError
 from accelsim.ops.base import Computed, Op, Pair, TensorInfo, window_outputs
-from accelsim.quant import QuantParams
+from accelsim.quant import QTensor, QuantParams
 from accelsim.requant import Requantizer
 from accelsim.shapes import LoopNest
 
@@ -27,6 +28,24 @@ class MacOp(Op):
     x_zero_point: int
     bias: np.ndarray | None
     requantizer: Requantizer | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight.size == 0:
+            raise self.refuse(f"the weight of shape {self.weight.shape} has no elements")
+        try:
+            QTensor(self.weight, self.weight_params)
+        except AccelsimError as error:
+            raise self.refuse(f"weight: {error}") from None
+        channels = len(self.weight)
+        if self.bias is not None and (self.bias.dtype.kind not in "iu" or self.bias.shape != (channels,)):
+            raise self.refuse(f"the bias must be {channels} integers, not {self.bias.dtype} {self.bias.shape}")
+        for name, count in (
+            ("weight scales", np.size(self.weight_params.scale)),
+            ("requantizer channels", (self.requantizer and self.requantizer.channels) or 1),
+        ):
+            if count not in (1, channels):
+                raise self.refuse(f"{count} {name} for {channels} output channels")
 
     def accumulate(
         self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]
@@ -95,6 +114,8 @@ class Conv2d(MacOp):
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
+        if self.weight.ndim != 4 or self.groups < 1 or len(self.weight) % self.groups:
+            raise self.refuse(f"a weight of shape {self.weight.shape} in {self.groups} groups: (K, fy, fx, C/groups)")
         k, fy, fx, c = self.weight.shape
         if len(shape) != 3:
             raise self.refuse(f"the input must be (H, W, C), not {shape}")
@@ -149,8 +170,8 @@ class Linear(MacOp):
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
-        if not shape or shape[-1] != self.weight.shape[1]:
-            raise self.refuse(f"the input ends in {shape[-1:]} features, the weight takes {self.weight.shape[1]}")
+        if self.weight.ndim != 2 or not shape or shape[-1] != self.weight.shape[1]:
+            raise self.refuse(f"the input ends in {shape[-1:]} features, the weight has shape {self.weight.shape}")
         return (*shape[:-1], self.weight.shape[0])
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> LoopNest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ class Reshape(Op):
         return Computed(inputs[0].reshape(inputs[0].shape[0], *self.shape))
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        if np.prod(shapes[0], dtype=np.int64) != np.prod(self.shape, dtype=np.int64):
+        if math.prod(shapes[0]) != math.prod(self.shape) or any(n < 1 for n in self.shape):
             raise self.refuse(f"{shapes[0]} and {self.shape} differ in their number of elements")
         return self.shape
 

@@ -14,8 +14,8 @@ from accelsim import __version__
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, price_graph, score, signal_to_noise_db, split
 from accelsim.hardware import AcceleratorSpec, load_spec
-from accelsim.store import ResultFile, digest
 from accelsim.simulator import accumulation_orders, simulate
+from accelsim.store import ResultFile, digest
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +87,7 @@ def sweep(
     configs = [QuantConfig(weight_bits=w, activation_bits=a, **config) for w, a in grid]
 
     network = calibrated(model, calibration)
-    origin = digest(network_digest(network), inputs, labels, _metric_name(metric), __version__)
+    origin = digest(network_digest(network), inputs, labels, _metric_identity(metric) if results else [], __version__)
     store = ResultFile(results)
     expected = float_outputs(model, inputs)
     float_accuracy = score(metric, expected, labels)
@@ -149,12 +149,23 @@ def _frame(rows: list[dict[str, Any]]) -> pandas.DataFrame:
 
 
 def _widths(bits: int | Iterable[int]) -> list[int]:
-    return [bits] if isinstance(bits, int) else list(bits)
+    return [bits] if isinstance(bits, int) else [b.item() if isinstance(b, np.generic) else b for b in bits]
 
 
 def _config_fields(quant: Any) -> str:
     return json.dumps(asdict(quant), sort_keys=True)
 
 
-def _metric_name(metric: Metric) -> str:
-    return metric if isinstance(metric, str) else f"{metric.__module__}.{metric.__qualname__}"
+def _metric_identity(metric: Metric) -> list[Any]:
+    """What determines a metric: its name, or a function's code and the values it closes over."""
+    if isinstance(metric, str):
+        return [metric]
+    code = getattr(metric, "__code__", None)
+    if code is None:
+        raise AccelsimError("with a results file, metric must be 'top1' or a plain function: its code is in the key")
+    cells = [cell.cell_contents for cell in metric.__closure__ or ()]
+    try:
+        digest(cells)
+    except TypeError as error:
+        raise AccelsimError(f"metric {code.co_name!r} closes over a value that the key cannot hold: {error}") from error
+    return [code.co_code.hex(), repr(code.co_consts), repr(code.co_names), *cells]

@@ -67,10 +67,10 @@ def test_presets(cli):
 
 def test_a_shown_preset_is_a_spec_file(cli, tmp_path):
     for name in acs.list_presets():
-        status, out, _ = cli("presets", name)
+        status, out, _ = cli("presets", "--show", name)
         (tmp_path / "own.yaml").write_text(out, "utf-8")
         assert status == 0 and acs.load_spec(tmp_path / "own.yaml") == acs.load_spec(name)
-        assert json.loads(cli("presets", name, "--json")[1]) == yaml.safe_load(out)
+        assert json.loads(cli("presets", "--show", name, "--json")[1]) == yaml.safe_load(out)
 
 
 def test_profiles(cli):
@@ -88,7 +88,7 @@ def test_profiles(cli):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["presets", "edge-17x17"], ["edge-17x17", "edge-16x16"]),
+        (["presets", "--show", "edge-17x17"], ["edge-17x17", "edge-16x16"]),
         (["profiles", "tfml"], ["tfml", "tflm"]),
         (["demo", "--out", "report.pdf"], ["report.pdf", ".html", ".json"]),
         (["demo", "--spec", "absent.yaml"], ["absent.yaml"]),
@@ -138,5 +138,5 @@ def test_a_defect_is_status_3_and_shows_its_traceback_on_demand(cli, monkeypatch
 
 
 def test_debug_shows_where_wrong_use_was_found(cli):
-    status, _, err = cli("--debug", "presets", "nothing")
+    status, _, err = cli("--debug", "presets", "--show", "nothing")
     assert status == 2 and "Traceback" in err

@@ -52,7 +52,7 @@ def accumulators(draw: st.DrawFn) -> dict[str, Any]:
     mode = st.sampled_from(["wrap", "saturate", "saturate", "raise"])
     if draw(st.booleans()):
         chosen |= {
-            "accumulator_bits": draw(st.sampled_from([1, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 63])),
+            "accumulator_bits": draw(st.sampled_from([1, 8, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48, 63, 64])),
             "overflow": draw(mode),
         }
     else:
@@ -76,8 +76,9 @@ def zero_points(draw: st.DrawFn, rng: np.random.Generator, dtype: str, channels:
 
 def biases(draw: st.DrawFn, rng: np.random.Generator, channels: int) -> np.ndarray | None:
     """No bias, or one of a size at which narrow accumulators start near or beyond their limits."""
-    bits = draw(st.sampled_from([0, 8, 15, 16, 20, 31, 40]))
-    return None if bits == 0 else rng.integers(-(1 << bits), (1 << bits) + 1, channels)
+    bits = draw(st.sampled_from([0, 8, 15, 16, 20, 31, 40, 63]))
+    top = min(1 << bits, (1 << 63) - 1)
+    return None if bits == 0 else rng.integers(-(1 << bits), top, channels, endpoint=True)
 
 
 @st.composite

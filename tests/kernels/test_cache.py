@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 def start(code: str, place: Path, **environment: str) -> subprocess.Popen:
     settings = {
         **os.environ,
-        "ACCELSIM_CACHE_DIR": str(place / "cache"),
+        "ACCELSIM_KERNEL_CACHE": str(place / "cache"),
         "PYTHONPATH": str(place / "kernels"),
         **environment,
     }
@@ -53,6 +53,16 @@ def test_second_process_starts_warm(place: Path) -> None:
     words, errors = run(SCALE, place)
     assert words == ["3", "False"], errors
     assert errors == ""
+
+
+def test_kernels_lie_with_everything_else_unless_they_have_a_folder(place: Path) -> None:
+    code = "from accelsim_kernels._jit import cache_folder; print(cache_folder().parent)"
+    theirs, common = str(place / "theirs"), str(place / "common")
+    assert run(code, place, ACCELSIM_KERNEL_CACHE=theirs, ACCELSIM_CACHE=common)[0] == [theirs]
+    assert run(code, place, ACCELSIM_KERNEL_CACHE="", ACCELSIM_CACHE=common)[0] == [common]
+    words, _ = run(code, place, ACCELSIM_KERNEL_CACHE="", ACCELSIM_CACHE="", XDG_CACHE_HOME=common, HOME=theirs)
+    if sys.platform == "linux":
+        assert words == [str(Path(common) / "accelsim")]
 
 
 def test_an_edited_callee_is_compiled_again(place: Path) -> None:

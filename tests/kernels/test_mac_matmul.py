@@ -24,11 +24,12 @@ def test_corners_crossed(a_dtype: str, b_dtype: str) -> None:
 
 
 @pytest.mark.parametrize("overflow", ["wrap", "saturate", "raise"])
-@pytest.mark.parametrize("bits", [1, 2, 8, 15, 16, 17, 24, 31, 32, 33, 40])
+@pytest.mark.parametrize("bits", [1, 2, 8, 15, 16, 17, 24, 31, 32, 33, 40, 62, 63, 64])
 def test_bias_at_the_limits(overflow: str, bits: int) -> None:
     """A bias at, beside and beyond the accumulator's ends, with products that push both ways."""
     top = 1 << (bits - 1)
-    bias = np.array(corners.around([-top, top - 1, 0], -top - 1, top))
+    least = max(-top - 1, -(1 << 63))
+    bias = np.array(corners.around([-top, top - 1, 0], least, min(top, (1 << 63) - 1)))
     b = np.ones((3, len(bias)), np.int8)
     for row in ([0, 0, 0], [1, 0, -1], [-1, 0, 1], [127, -128, 1], [-128, 127, 1]):
         a = np.array([row], np.int8)
@@ -36,6 +37,28 @@ def test_bias_at_the_limits(overflow: str, bits: int) -> None:
             same(
                 "matmul", a, b, bias=bias, accumulator_bits=bits, overflow=overflow, bias_at=bias_at, return_events=True
             )
+
+
+@pytest.mark.parametrize("overflow", ["wrap", "saturate", "raise"])
+@pytest.mark.parametrize("bits", [8, 32, 62, 63, 64])
+@pytest.mark.parametrize("bias_at", ["preload", "after"])
+@pytest.mark.parametrize("zero_point_at", ["operand", "folded"])
+def test_exact_sums_beyond_64_bits(overflow: str, bits: int, bias_at: str, zero_point_at: str) -> None:
+    """A bias at the limits of int64: the exact running sum, and folded zero points alone, leave int64 and return."""
+    ends = [-(1 << 63), (1 << 63) - 1]
+    bias = np.array([*corners.around(ends, *ends), 0])
+    rng = np.random.default_rng(bits)
+    a = operand(rng, (40, 6), "uint16")
+    a[:4] = [[65535] * 6, [0] * 6, [65535, 0] * 3, [0, 65535] * 3]
+    b = operand(rng, (6, len(bias)), "int16")
+    keywords = {"bias": bias, "bias_at": bias_at, "zero_point_at": zero_point_at, "a_zero_point": 40000,
+                "b_zero_point": rng.integers(-32768, 32768, len(bias))}  # fmt: skip
+    same("matmul", a, b, **keywords, accumulator_bits=bits, overflow=overflow, return_events=True)
+    same("matmul", a, b, **keywords, levels=[(40, "wrap", 2), (64, overflow, 4), (bits, overflow, None)],
+         return_events=True)  # fmt: skip
+    if bits == 64:
+        for row in a:
+            same("matmul", row[None], b, **keywords, accumulator_bits=64, overflow=overflow)
 
 
 @settings(max_examples=120, deadline=None)
@@ -74,7 +97,7 @@ def test_raise_names_the_first_output() -> None:
     "keywords, message",
     [
         ({"accumulator_bits": 0}, "accumulator_bits must lie in"),
-        ({"accumulator_bits": 64}, "accumulator_bits must lie in"),
+        ({"accumulator_bits": 65}, "accumulator_bits must lie in"),
         ({"overflow": "clip"}, "overflow must be one of"),
         ({"order": "tree:0"}, "order must be"),
         ({"order": "mapping"}, "order must be"),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.registry import Captured, Reject, lowers, parameter, tensor
+from accelsim.frontend.registry import Captured, Reject, lowers, pair, parameter, tensor
 from accelsim.ops.mac import Conv2d as IntegerConv2d
 from accelsim.ops.mac import Linear as IntegerLinear
 
@@ -38,8 +38,8 @@ class Conv2d:
         parameters = _weights(arguments)
         if len(x.shape) != 3:
             raise Reject("the input has no batch dimension")
-        stride = _pair(arguments["stride"])
-        dilation = _pair(arguments["dilation"])
+        stride = pair(arguments["stride"])
+        dilation = pair(arguments["dilation"])
         padding = arguments["padding"]
         if padding == "valid":
             padding = ((0, 0), (0, 0))
@@ -47,7 +47,7 @@ class Conv2d:
             totals = [d * (k - 1) for d, k in zip(dilation, parameters["weight"].shape[2:], strict=True)]
             padding = tuple((t // 2, t - t // 2) for t in totals)
         else:
-            padding = tuple((p, p) for p in _pair(padding))
+            padding = tuple((p, p) for p in pair(padding))
         attributes = {
             "stride": stride,
             "padding": padding,
@@ -105,7 +105,7 @@ class Linear:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         weight = to.weight(node)
-        to.add(
+        to.linear(
             node,
             IntegerLinear(
                 **to.names(node),
@@ -148,13 +148,6 @@ class BatchNorm:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         raise AssertionError("batch norm is folded before lowering")
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = [value] if isinstance(value, int) else list(value)
-    if any(not isinstance(v, int) for v in values):
-        raise Reject("its geometry depends on the input's size")
-    return (values[0], values[-1])
 
 
 def _depthwise(node: FloatNode) -> bool:

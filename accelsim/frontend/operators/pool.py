@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.registry import Captured, Reject, lowers, tensor
+from accelsim.frontend.registry import Captured, Reject, lowers, pair, tensor
 from accelsim.ops.pool import AveragePool2d as IntegerAveragePool2d
 from accelsim.ops.pool import MaxPool2d as IntegerMaxPool2d
 from accelsim.ops.pool import Mean as IntegerMean
@@ -22,9 +22,9 @@ aten = torch.ops.aten
 def _window(arguments: dict[str, Any]) -> dict[str, Any]:
     if arguments.get("ceil_mode"):
         raise Reject("ceil_mode=True")
-    kernel = _pair(arguments["kernel_size"])
-    stride = _pair(arguments["stride"]) if arguments["stride"] else kernel
-    padding = tuple((p, p) for p in _pair(arguments["padding"]))
+    kernel = pair(arguments["kernel_size"])
+    stride = pair(arguments["stride"]) if arguments["stride"] else kernel
+    padding = tuple((p, p) for p in pair(arguments["padding"]))
     return {"window": kernel, "stride": stride, "padding": padding}
 
 
@@ -38,7 +38,7 @@ class MaxPool2d:
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
-        if _pair(arguments["dilation"]) != (1, 1):
+        if pair(arguments["dilation"]) != (1, 1):
             raise Reject("dilated max-pool")
         return Captured((tensor(arguments["self"], "the input"),), _window(arguments))
 
@@ -116,10 +116,3 @@ class Mean:
     def lower(node: FloatNode, to: Lowering) -> None:
         numerics = to.mean_numerics(node)
         to.add(node, IntegerMean(**to.names(node), keep_dims=node.attributes["keepdim"], **numerics))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = [value] if isinstance(value, int) else list(value)
-    if any(not isinstance(v, int) for v in values):
-        raise Reject("its geometry depends on the input's size")
-    return (values[0], values[-1])

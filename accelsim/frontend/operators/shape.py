@@ -78,7 +78,7 @@ class Permute:
 
 @lowers(aten.cat.default)
 class Concat:
-    """Tensors joined along one axis; on one grid, or each requantized to the output's, as the profile does."""
+    """Tensors joined along one axis; parts and result share one grid (TFLite requires it)."""
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
