@@ -27,7 +27,7 @@ def spec_with(**accumulators):
 def linear(weight, *, bits=2, x_zero_point=0, w_zero_point=0, bias=None, signed=True) -> IntegerGraph:
     grid = QuantParams(1.0, x_zero_point, bits=bits, signed=signed)
     weight = np.asarray(weight, np.int8)
-    op = Linear("fc", ("x",), "y", weight, QuantParams(1.0, w_zero_point, bits=4), x_zero_point,
+    op = Linear("fc", ("x",), "y", weight, QuantParams(1.0, w_zero_point, bits=8), x_zero_point,
                 None if bias is None else np.asarray(bias, np.int32), None)  # fmt: skip
     out = AccumulatorParams(1.0)
     tensors = {"x": TensorInfo((weight.shape[1],), grid), "y": TensorInfo((weight.shape[0],), out)}
