@@ -35,7 +35,9 @@ def accuracy_figure(report: Report) -> str:
     with drawing(0.34 + 0.3 * len(known), left=0.17) as (figure, axes):
         for place, (name, value) in enumerate(known.items()):
             bar = axes.barh(place, value, height=0.6, color=PALETTE[7] if name == "float" else PALETTE[2])
-            axes.text(min(value, 99) - 1, place, f"{value:.2f} %", va="center", ha="right", color="#ffffff")
+            inside = value > 20  # else the bar is too short for its number
+            style = {"ha": "right", "color": "#ffffff"} if inside else {"ha": "left"}
+            axes.text(min(value, 99) + (-1 if inside else 1), place, f"{value:.2f} %", va="center", **style)
             tip(bar[0], f"{name}: {value:.2f} %")
         name_rows(axes, list(known))
         axes.set_xlim(0, 100)
@@ -132,7 +134,8 @@ def roofline_figure(cost: CostReport) -> str:
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(min([*ys, low * slope]) / 2, peak * 2.5))
         axes.plot([low, ridge, high], [low * slope, peak, peak], color=PALETTE[7], linewidth=1.4)
         axes.text(high, peak * 1.12, f"{si(peak, 'op/s')} peak", ha="right", fontsize=7.5)
-        axes.text(low * 1.1, low * slope * 1.6, f"{si(slope, 'B/s')} DRAM", fontsize=7.5)
+        bottom = axes.get_ylim()[0]  # the lower right corner is where no layer can be slow for want of data
+        axes.text(high, bottom * 1.3, f"slope: {si(slope, 'B/s')} DRAM", ha="right", fontsize=7.5)
         labelled: list[tuple[float, float]] = []
         for row, x, y in zip(rows, xs, ys, strict=True):
             (point,) = axes.plot(x, y, "o", color=PALETTE[2], markersize=5, alpha=0.85)
