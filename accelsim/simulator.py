@@ -98,7 +98,8 @@ def simulate(
                 parts.setdefault(op.output, []).append(computed.values)
             if accumulator is not None:
                 accumulators.setdefault(op.name, []).append(accumulator)
-            if computed.events is not None:
+            # a read-only mask is the kernels' proof that there is no event
+            if computed.events is not None and computed.events.flags.writeable:
                 events[op.name] += int(np.count_nonzero(computed.events))
         if progress:
             progress(len(next(iter(batch.values()))))
@@ -128,7 +129,11 @@ def simulate(
 
 def accumulation_orders(graph: IntegerGraph, spec: AcceleratorSpec) -> dict[str, dict[str, Any]]:
     """MAC layer → how its sums are walked on this accelerator: all that its outputs depend on besides the graph."""
-    return {op.name: accumulation_order(op.loop_nest(graph.tensors, 1), spec) for op in graph.mac_ops}
+    kept = graph.__dict__.get("_accumulation_orders")
+    if kept is None or kept[0] is not spec:
+        orders = {op.name: accumulation_order(op.loop_nest(graph.tensors, 1), spec) for op in graph.mac_ops}
+        kept = graph.__dict__["_accumulation_orders"] = spec, orders
+    return kept[1]
 
 
 def input_codes(graph: IntegerGraph, x: Any, kernels: ModuleType) -> dict[str, np.ndarray]:

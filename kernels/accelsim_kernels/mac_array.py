@@ -35,14 +35,15 @@ def matmul(
 
     a: (M, K), b: (K, N) or pack(b); each int8, uint8, int16 or uint16, any strides. bias: (N,) integers.
     a_zero_point: a value of a's dtype; b_zero_point: one of b's, or one per column, (N,).
-    accumulator_bits: 1 to 63. overflow: "wrap", "saturate" (every addition clips) or "raise" (OverflowError names
+    accumulator_bits: 1 to 64. overflow: "wrap", "saturate" (every addition clips) or "raise" (OverflowError names
     the first output that wraps). order: "serial" adds one product a step, "tree:n" sums n exactly, then adds once.
     bias_at: "preload" starts at the bias, "after" adds it last. zero_point_at: "operand" takes zero points off the
     operands, "folded" adds their exact correction to the bias. levels: [(bits, overflow, span), ...], innermost
     first, in place of accumulator_bits and overflow: a level takes `span` products, then is added to the next; the
     last span is None. requantize: keywords of requantize(), applied to each accumulator.
     Returns (M, N) int32, int64 above 32 bits, or the narrow output where requantized; with return_events also a bool
-    array: where any prefix of the sum left the range (wrap) or was clipped (saturate), at any level.
+    array: where any prefix of the sum left the range (wrap) or was clipped (saturate), at any level; read-only where it
+    is proved that there is none.
     """
     if isinstance(b, Packed):
         key = (

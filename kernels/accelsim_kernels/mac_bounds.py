@@ -10,6 +10,8 @@ import numpy as np
 
 from accelsim_kernels.arguments import Accumulator
 
+_FAR = 1 << 61
+
 
 def products(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, folded: bool) -> tuple[np.ndarray, np.ndarray]:
     """The most negative (<= 0) and most positive (>= 0) product of each weight; w: (K, depth), int64 results."""
@@ -27,7 +29,11 @@ def reach(
     bias: np.ndarray,
     how: Accumulator,
 ) -> list[tuple[int, int]]:
-    """Lowest and highest value that each level can be asked to hold, over all channels and activations."""
+    """Lowest and highest value that each level can be asked to hold, over all channels and activations.
+
+    A bias beyond ±2**61 counts as that much: far beyond any accumulator that a bound is asked for.
+    """
+    bias = np.clip(bias, -_FAR, _FAR)
     folded = how.zero_point_at == "folded"
     depth = w.shape[1]
     low, high = products(w, x_dtype, zx, zw, folded)

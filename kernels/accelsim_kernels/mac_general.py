@@ -15,6 +15,8 @@ LANES = 64
 EVENT, FATAL = 1, 2
 #: operands unfolded at a time, in elements: bounds the extra memory
 BAND_ITEMS = 1 << 18
+#: a bias below this, the correction of zero points and all products together stay within int64
+_FAR = 1 << 61
 
 
 def bands(shape: ConvGeometry, items: int = BAND_ITEMS) -> Iterator[tuple[int, int, int]]:
@@ -80,39 +82,40 @@ def walk(
     folded = how.zero_point_at == "folded"
     levels = level_table(how)
     per_group = shape.out_channels // shape.groups
+    wide = how.levels[-1].bits == 64 or (bool(bias.size) and not -_FAR < bias.min() <= bias.max() < _FAR)
     weights = []
     for group in range(shape.groups):
         own = slice(group * per_group, (group + 1) * per_group)
         b = weight_columns(w, shape, group, np.zeros_like(zw) if folded else zw)
-        start = bias[own].copy()
+        fixed = np.zeros(per_group, np.int64)
         if folded:
-            start += shape.depth * zx * zw[own] - zx * b.sum(axis=0, dtype=np.int64)
-        weights.append((own, b, start))
+            fixed += shape.depth * zx * zw[own] - zx * b.sum(axis=0, dtype=np.int64)
+        weights.append((own, b, bias[own].copy(), fixed))
     for band in bands(shape):
-        for group, (own, b, start) in enumerate(weights):
+        for group, (own, b, start, fixed) in enumerate(weights):
             a = windows(x, shape, band, group, zx, 0 if folded else zx)
             sums = a.sum(axis=1, dtype=np.int64) if folded else np.zeros(len(a), np.int64)
             factor = zw[own] if folded else np.zeros(per_group, np.int64)
-            values, flags = _walk(a, b, start, sums, np.ascontiguousarray(factor), levels, how)
+            values, flags = _walk((a, b, start, sums, np.ascontiguousarray(factor)), fixed, levels, how, wide)
             yield band, own, values, flags
 
 
 def _walk(
-    a: np.ndarray,
-    b: np.ndarray,
-    initial: np.ndarray,
-    row_term: np.ndarray,
-    factor: np.ndarray,
+    operands: tuple[np.ndarray, ...],
+    fixed: np.ndarray,
     levels: np.ndarray,
     how: Accumulator,
+    wide: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """operands: a, b, bias, row terms and column factors, as mac_walk takes them."""
+    a, b = operands[:2]
     rows, columns = a.shape[0], b.shape[1]
     values, flags = np.empty((rows, columns), np.int64), np.empty((rows, columns), np.uint8)
     items = len(levels) * LANES
 
     def job(workers: int) -> tuple[np.ndarray, list[np.ndarray]]:
         scratch = np.empty(workers * items, np.int64)
-        held = [a, b, initial, row_term, factor, values, flags, levels, scratch]
+        held = [*operands, values, flags, levels, scratch, fixed]
         addresses = [array.ctypes.data for array in held]
         given = np.array(
             [
@@ -125,10 +128,11 @@ def _walk(
                 how.bias_at == "after",
                 addresses[8],
                 items,
+                addresses[9],
             ],
             np.int64,
         )
         return given, held
 
-    run(kernel("mac_walk", "walk_rows"), job, work=rows * columns * a.shape[1])
+    run(kernel("mac_walk", "walk_rows", wide), job, work=rows * columns * a.shape[1])
     return values, flags

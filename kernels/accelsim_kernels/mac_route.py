@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class Route:
             result = requantize(result, **self.requantize)
         if not self.return_events:
             return result
-        return result, np.zeros(self.out_shape, bool) if events is None else events
+        return result, no_events(self.out_shape) if events is None else events
 
     def _raise(self, fatal: np.ndarray) -> None:
         index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), self.out_shape))
@@ -127,6 +128,21 @@ class Route:
         if fatal.any():
             self._raise(fatal)
         return result, flags.astype(bool)
+
+
+_nowhere = np.zeros(0, bool)
+
+
+def no_events(shape: tuple[int, ...]) -> np.ndarray:
+    """An all-false mask, read-only: every call shares one block of zeros."""
+    global _nowhere
+    size = math.prod(shape)
+    zeros = _nowhere
+    if zeros.size < size:
+        zeros = np.zeros(size, bool)
+        zeros.flags.writeable = False
+        _nowhere = zeros
+    return zeros[:size].reshape(shape)
 
 
 def _total(requantize: dict[str, Any], shape: ConvGeometry) -> bool:

@@ -40,7 +40,7 @@ def choose(
     largest = max(-x_low, x_high) * max(-w_low, w_high)
     if min(x_low, w_low) < -_SHORT or max(x_high, w_high) >= _SHORT or largest * group > _HALF:
         return None
-    if level.bits > 32 or np.abs(bias).max(initial=0) >= _HALF:
+    if level.bits > 32 or bias.min(initial=0) <= -_HALF or bias.max(initial=0) >= _HALF:
         return None
     run = (
         shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels

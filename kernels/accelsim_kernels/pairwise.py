@@ -6,10 +6,13 @@ type that holds [qmin, qmax].
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from accelsim_kernels import domain
 from accelsim_kernels.floats import fma32, positive
+from accelsim_kernels.pair_table import Operator, by_table
 from accelsim_kernels.requantization import requantize as apply_scheme
 
 #: an intermediate that no scheme clamps
@@ -34,10 +37,8 @@ def add(
     """
     domain.arithmetic_of("add", arithmetic, params)
     a, b = domain.codes("a", a), domain.codes("b", b)
-    output = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
-    if arithmetic == "float32":
-        return _add_float32(a, b, a_zero_point, b_zero_point, **output, **params)
-    return _combine(1, _minus(a, a_zero_point), _minus(b, b_zero_point), output, **params)
+    output = {"za": a_zero_point, "zb": b_zero_point, "zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    return _by_table_or(_add_float32 if arithmetic == "float32" else _add, a, b, output | params)
 
 
 def sub(
@@ -48,14 +49,14 @@ def sub(
     arithmetic: "rescale" or "power-of-two".
     """
     domain.arithmetic_of("sub", arithmetic, params)
-    a, b = _minus(domain.codes("a", a), a_zero_point), _minus(domain.codes("b", b), b_zero_point)
-    return _combine(-1, a, b, {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}, **params)
+    output = {"za": a_zero_point, "zb": b_zero_point, "zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    return _by_table_or(_sub, domain.codes("a", a), domain.codes("b", b), output | params)
 
 
 def mul(a, b, *, a_zero_point=0, b_zero_point=0, requantize: dict) -> np.ndarray:
     """requantize((a - a_zero_point) * (b - b_zero_point), **requantize): the exact product rescaled (E17)."""
-    a, b = _minus(domain.codes("a", a), a_zero_point), _minus(domain.codes("b", b), b_zero_point)
-    return apply_scheme(a.astype(np.int64) * b, **requantize)
+    keywords = {"za": a_zero_point, "zb": b_zero_point, "requantize": dict(requantize)}
+    return _by_table_or(_mul, domain.codes("a", a), domain.codes("b", b), keywords)
 
 
 def minimum(a, b) -> np.ndarray:
@@ -75,6 +76,25 @@ def _same(a, b) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
+def _by_table_or(operator: Operator, a: np.ndarray, b: np.ndarray, keywords: dict[str, Any]) -> np.ndarray:
+    looked_up = by_table(operator, a, b, keywords)
+    return operator(a, b, **keywords) if looked_up is None else looked_up
+
+
+def _add(a, b, *, za, zb, zero_point, qmin, qmax, **params) -> np.ndarray:
+    output = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    return _combine(1, _minus(a, za), _minus(b, zb), output, **params)
+
+
+def _sub(a, b, *, za, zb, zero_point, qmin, qmax, **params) -> np.ndarray:
+    output = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+    return _combine(-1, _minus(a, za), _minus(b, zb), output, **params)
+
+
+def _mul(a, b, *, za, zb, requantize) -> np.ndarray:
+    return apply_scheme(_minus(a, za).astype(np.int64) * _minus(b, zb), **requantize)
+
+
 def _combine(sign: int, a: np.ndarray, b: np.ndarray, output: dict, **params) -> np.ndarray:
     if "left_shift" not in params and "a_multiplier" in params:
         total = a.astype(np.int64) * params["a_multiplier"] + sign * (b.astype(np.int64) * params["b_multiplier"])
@@ -92,7 +112,7 @@ def _combine(sign: int, a: np.ndarray, b: np.ndarray, output: dict, **params) ->
     return apply_scheme(total, scheme, params["multiplier"], params["shift"], **output)
 
 
-def _add_float32(a, b, za, zb, *, zero_point, qmin, qmax, a_scale, b_scale, scale) -> np.ndarray:
+def _add_float32(a, b, *, za, zb, zero_point, qmin, qmax, a_scale, b_scale, scale) -> np.ndarray:
     f = np.float32
     sa, sb, so = (positive(n, s, np.float32) for n, s in (("a", a_scale), ("b", b_scale), ("output", scale)))
     ratio_a, ratio_b = sa / so, sb / so

@@ -23,12 +23,21 @@ def max_pool2d(
 ) -> np.ndarray:
     """Largest code of each window, clamped to [qmin, qmax] where given, in the type of x (E10)."""
     x = domain.codes("x", x)
-    shape, taps = _taps(x, window, stride or window, padding, dilation)
+    stride = stride or window
+    _taps(x, window, stride, padding, dilation)  # refuses what does not fit, in its own words
     info = np.iinfo(x.dtype)
-    out = np.full(shape, info.min, x.dtype)
-    for place, part in taps:
-        np.maximum(out[place], part, out=out[place])
-    return np.clip(out, info.min if qmin is None else qmin, info.max if qmax is None else qmax)
+    # the largest of the largest of each column: height first, where whole rows are compared at once
+    for axis in (0, 1):
+        taken, step, spread = (tuple(v[i] if i == axis else 1 for i in (0, 1)) for v in (window, stride, dilation))
+        pads = tuple(padding[i] if i == axis else (0, 0) for i in (0, 1))
+        shape, taps = _taps(x, taken, step, pads, spread)
+        out = np.full(shape, info.min, x.dtype)
+        for place, part in taps:
+            np.maximum(out[place], part, out=out[place])
+        x = out
+    if qmin is None and qmax is None:
+        return x
+    return np.clip(x, info.min if qmin is None else qmin, info.max if qmax is None else qmax)
 
 
 def average_pool2d(
