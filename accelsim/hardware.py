@@ -293,7 +293,7 @@ def load_spec(name_or_path: str | Path | AcceleratorSpec) -> AcceleratorSpec:
     """A spec by preset name, by path of a YAML file, or itself. AccelsimError names file, field and line."""
     if isinstance(name_or_path, AcceleratorSpec):
         return name_or_path
-    return _preset(str(name_or_path)) if str(name_or_path) in list_presets() else _from_file(name_or_path)
+    return _preset(str(name_or_path)) if _is_preset(str(name_or_path)) else _from_file(name_or_path)
 
 
 def _from_file(name_or_path: str | Path) -> AcceleratorSpec:
@@ -301,6 +301,7 @@ def _from_file(name_or_path: str | Path) -> AcceleratorSpec:
     return validated(AcceleratorSpec, data, where, lines)
 
 
+_is_preset = cache(lambda name: name in list_presets())
 _preset = cache(_from_file)  # specs are frozen, and reading one takes longer than many a simulation
 
 

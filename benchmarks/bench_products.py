@@ -1,4 +1,4 @@
-"""Matrix products and convolutions beside other libraries."""
+"""Matrix products, convolutions and whole networks beside other libraries."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def test_matmul(benchmark, problem, contender, threads, peak) -> None:
 
 
 @pytest.mark.parametrize("contender", CONV)
-@pytest.mark.parametrize("problem", bench.problems("networks"), ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", bench.problems("layers"), ids=lambda problem: problem.name)
 def test_conv(benchmark, problem, contender, threads, peak) -> None:
+    compare(benchmark, problem, contender, threads, peak)
+
+
+@pytest.mark.parametrize("contender", ("accelsim", "onnxruntime"))
+@pytest.mark.parametrize("problem", bench.problems("networks"), ids=lambda problem: problem.name)
+def test_network(benchmark, problem, contender, threads, peak) -> None:
     compare(benchmark, problem, contender, threads, peak)

@@ -15,7 +15,7 @@ conv2d(np.zeros((1, 8, 8, 16), np.uint8), np.zeros((16, 3, 3, 16), np.int8), pad
 """
 NETWORKS = """
 from accelsim import bench
-for problem in bench.problems("networks"):
+for problem in bench.problems("layers"):
     problem.ours()
 """
 

@@ -32,5 +32,5 @@ def compare(benchmark, problem, contender: str, threads: int, peak: float) -> No
         pytest.skip(left_out.get(contender, "not installed, or not for these dtypes"))
     benchmark.group = f"{problem.name}, {threads} thread(s)"
     benchmark(runs[contender])
-    gmacs = problem.shape.macs / benchmark.stats.stats.min / 1e9
+    gmacs = problem.macs / benchmark.stats.stats.min / 1e9
     benchmark.extra_info.update(gmacs=gmacs, share_of_peak=gmacs / peak / threads)

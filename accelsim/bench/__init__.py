@@ -9,31 +9,38 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.bench.networks import BATCHES, NETWORKS, NetworkProblem, network_peers
 from accelsim.bench.peers import conv_peers, matmul_peers
 from accelsim.bench.problems import ConvProblem, MatmulProblem
 from accelsim.bench.shapes import CONVS, MATMULS, SIX
-from accelsim.bench.timing import best_times, peak_gmacs
+from accelsim.bench.timing import peak_gmacs, side_by_side
 from accelsim.errors import AccelsimError
 
-SUITES = ("matmul", "conv", "networks")
+SUITES = ("matmul", "conv", "layers", "networks")
+Problem = MatmulProblem | ConvProblem | NetworkProblem
 #: outputs of a peer that may differ: it rounds in another order, or saturates 16-bit sums
 _DIFFERENT = 0.01
 
 
-def problems(suite: str) -> list[MatmulProblem | ConvProblem]:
-    """The problems of a suite. Where sums of two products saturate 16 bits in peers, weights have 7 bits."""
+def problems(suite: str) -> list[Problem]:
+    """The problems of a suite: products, six convolutions, all of two networks, or the networks whole.
+
+    Where sums of two products saturate 16 bits in peers, weights of single layers have 7 bits.
+    """
     from accelsim_kernels import simd
 
     bits = 8 if "avx512vnni" in simd.available() else 7
     if suite == "matmul":
         return [MatmulProblem(shape, dtype, bits) for shape in MATMULS for dtype in ("uint8", "int8")]
-    if suite in ("conv", "networks"):
+    if suite in ("conv", "layers"):
         return [ConvProblem(shape, bits) for shape in (SIX if suite == "conv" else CONVS)]
+    if suite == "networks":
+        return [NetworkProblem(network, batch) for network in NETWORKS for batch in BATCHES]
     raise AccelsimError(f"unknown suite {suite!r}: choose from {', '.join(SUITES)}")
 
 
 def contenders(
-    problem: MatmulProblem | ConvProblem,
+    problem: Problem,
     threads: int,
     own: Callable[..., np.ndarray] | None = None,
 ) -> tuple[dict[str, Callable[[], np.ndarray]], dict[str, str]]:
@@ -46,8 +53,10 @@ def contenders(
         warnings.simplefilter("ignore")
         if isinstance(problem, MatmulProblem):
             peers = matmul_peers(problem, threads)
-        else:
+        elif isinstance(problem, ConvProblem):
             peers = conv_peers(problem, threads)
+        else:
+            peers = network_peers(problem, threads)
     runs: dict[str, Callable[[], np.ndarray]] = {"accelsim": problem.ours}
     left_out = {}
     for name, run in peers.items():
@@ -64,7 +73,7 @@ def contenders(
     return runs, left_out
 
 
-def _bound(problem: MatmulProblem | ConvProblem, own: Callable[..., np.ndarray]) -> Callable[[], np.ndarray]:
+def _bound(problem: Problem, own: Callable[..., np.ndarray]) -> Callable[[], np.ndarray]:
     if isinstance(problem, MatmulProblem):
         return lambda: own(problem.a, problem.b)
     return lambda: own(problem.x, problem.w, **problem.keywords)
@@ -107,7 +116,7 @@ def measure(
 
 
 def _rows(
-    suite: list[MatmulProblem | ConvProblem],
+    suite: list[Problem],
     threads: int,
     own: Callable[..., np.ndarray] | None,
     rounds: int,
@@ -117,15 +126,16 @@ def _rows(
     for number, problem in enumerate(suite):
         progress(number, len(suite))
         runs, left_out = contenders(problem, threads, own)
-        times = best_times(runs, rounds)
+        times, medians = side_by_side(runs, rounds)
         ours = times["accelsim"]
         others = [seconds for name, seconds in times.items() if name not in ("accelsim", "yours")]
         yield {
             "case": problem.name,
-            "macs": problem.shape.macs,
+            "macs": problem.macs,
             "milliseconds": {name: 1e3 * seconds for name, seconds in times.items()},
-            "gmacs": {name: problem.shape.macs / seconds / 1e9 for name, seconds in times.items()},
-            "share_of_peak": problem.shape.macs / ours / 1e9 / peak / threads,
+            "median_milliseconds": {name: 1e3 * seconds for name, seconds in medians.items()},
+            "gmacs": {name: problem.macs / seconds / 1e9 for name, seconds in times.items()},
+            "share_of_peak": problem.macs / ours / 1e9 / peak / threads,
             "ratio": min(others) / ours if others else None,
             "left_out": left_out,
         }

@@ -27,6 +27,10 @@ class MatmulProblem:
     def name(self) -> str:
         return f"{self.shape.name} {self.a_dtype}·int8"
 
+    @property
+    def macs(self) -> int:
+        return self.shape.macs
+
     @cached_property
     def a(self) -> np.ndarray:
         return _random(self.shape.m, (self.shape.m, self.shape.k), self.a_dtype)
@@ -57,6 +61,10 @@ class ConvProblem:
     @property
     def name(self) -> str:
         return self.shape.name
+
+    @property
+    def macs(self) -> int:
+        return self.shape.macs
 
     @cached_property
     def x(self) -> np.ndarray:

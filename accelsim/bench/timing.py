@@ -1,4 +1,4 @@
-"""Timing side by side: rounds over all contenders, each one's best, so that a busy machine troubles all alike."""
+"""Timing side by side: rounds over all contenders, so that a busy machine troubles all alike."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import numpy as np
 TURN_S = 0.01
 
 
-def best_times(contenders: dict[str, Callable[[], Any]], rounds: int = 12) -> dict[str, float]:
-    """Best seconds per call of each contender."""
-    best = {name: float("inf") for name in contenders}
+def side_by_side(
+    contenders: dict[str, Callable[[], Any]], rounds: int = 12
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds per call of each contender, the best and the median of its turns."""
+    turns: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             run()
             once = _timed(run, 1)
-            best[name] = min(best[name], once, _timed(run, max(1, int(TURN_S / once))))
-    return best
+            turns[name] += [once, _timed(run, max(1, int(TURN_S / once)))]
+    return {name: min(own) for name, own in turns.items()}, {name: float(np.median(own)) for name, own in turns.items()}
 
 
 def _timed(run: Callable[[], Any], calls: int) -> float:

@@ -14,7 +14,7 @@ PANEL = "Look up"
 
 def bench(
     suite: Annotated[
-        str, typer.Option(help="matmul, conv (six layers) or networks (ResNet-18, MobileNetV2).")
+        str, typer.Option(help="matmul, conv (six layers), layers or networks (ResNet-18, MobileNetV2).")
     ] = "conv",
     threads: Annotated[int, typer.Option(min=1, help="Threads of every contender.")] = 1,
     kernel: Annotated[str | None, typer.Option(help="module:function of your own kernel, timed beside.")] = None,

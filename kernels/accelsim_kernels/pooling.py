@@ -93,7 +93,11 @@ def mean(
     count = int(np.prod([x.shape[axis] for axis in axes]))
     if count == 0:
         raise ValueError(f"mean over {axes} of an array of shape {x.shape} has nothing to sum")
-    total = x.sum(axis=axes, dtype=np.int64, keepdims=True) - count * x_zero_point
+    if x.itemsize <= 2 and count < 1 << 15:  # sums fit 32 bits, which is several times as fast
+        total = x.astype(np.int32).sum(axis=axes, dtype=np.int32, keepdims=True).astype(np.int64)
+    else:
+        total = x.sum(axis=axes, dtype=np.int64, keepdims=True)
+    total -= count * x_zero_point
     if arithmetic == "requantize":
         return apply_scheme(total, **params["requantize"])
     code = _exact(total, np.int64(count), **params) + zero_point
