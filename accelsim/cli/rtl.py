@@ -27,12 +27,16 @@ def rtl(
     outputs: Annotated[int, typer.Option(help="How many outputs to check (write).")] = 4096,
     spec: Annotated[str | None, typer.Option(help="Take size, widths and accumulator from this spec (write).")] = None,
     simulator: Annotated[str, typer.Option(help="icarus or verilator (test).")] = "icarus",
+    bench: Annotated[
+        str, typer.Option(help="systemverilog, dpi (with the C model; verilator) or cocotb (test).")
+    ] = "systemverilog",
     as_json: options.Json = False,
 ) -> None:
     """Write a design and a self-checking bench, or simulate one; exit with 1 where design and vectors differ."""
     from accelsim.cli._output import show
     from accelsim.errors import AccelsimError
-    from accelsim.proof.testbench import array_vectors, run_bench, write_bench
+    from accelsim.proof.simulation import run_bench
+    from accelsim.proof.testbench import array_vectors, write_bench
 
     if action == "write":
         design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow, spec)
@@ -42,10 +46,11 @@ def rtl(
         size = f"{design.rows}x{design.cols}"
         show(f"wrote a {size} array and {made.outputs} outputs to {folder}", as_json, lambda: summary)
     elif action == "test":
-        found = run_bench(folder, simulator)
+        found = run_bench(folder, simulator, bench=bench)
         bad = ", ".join(f"{stage} {n}" for stage, n in found.mismatches.items() if n)
         verdict = "agrees with" if found else f"differs from ({bad}; first: {found.first})"
-        show(f"the design {verdict} {found.outputs} outputs under {simulator}", as_json, lambda: asdict(found))
+        how = f"{found.outputs} outputs under {simulator} ({bench})"
+        show(f"the design {verdict} {how}", as_json, lambda: asdict(found))
         raise typer.Exit(0 if found else 1)
     else:
         raise AccelsimError(f"unknown action {action!r}; known: write, test")

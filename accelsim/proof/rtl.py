@@ -278,6 +278,9 @@ def c_model(requantizer: Requantizer, name: str = "accelsim_requantize") -> str:
     return f"""/* {requantizer.scheme}: {_parameters(requantizer)}, zero point {zero}, clamp [{low}, {high}] */
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" /* simulators compile it as C++ */
+#endif
 int32_t {name}(int32_t acc) {{
   const int64_t wide = acc;
 {body}

@@ -1,11 +1,8 @@
-"""Self-checking testbenches for the generated array: vectors, SystemVerilog, and runs under two simulators."""
+"""Self-checking testbenches for the generated array: its vectors and the SystemVerilog that drives them."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +11,10 @@ from accelsim_kernels.comparison import unclamped
 
 from accelsim.errors import AccelsimError
 from accelsim.files import write_atomically
+from accelsim.proof.cocotb_bench import cocotb_files
 from accelsim.proof.golden import golden_vectors
 from accelsim.proof.rtl import ArrayDesign, array_modules, c_model
 
-SIMULATORS = ("icarus", "verilator")
 #: where a mismatch can show, in the order in which the bench looks
 STAGES = ("accumulator", "overflow", "product", "rounded", "clamped")
 
@@ -42,21 +39,6 @@ class ArrayVectors:
     @property
     def outputs(self) -> int:
         return int(self.acc.size)
-
-
-@dataclass(frozen=True)
-class BenchResult:
-    """What a simulation said. mismatches: stage -> how many outputs; first: the first line that complains."""
-
-    simulator: str
-    passed: bool
-    outputs: int
-    mismatches: dict[str, int]
-    first: str
-    log: str
-
-    def __bool__(self) -> bool:
-        return self.passed
 
 
 def array_vectors(design: ArrayDesign, *, outputs: int = 4096, depth: int = 16, seed: int = 0) -> ArrayVectors:
@@ -111,7 +93,10 @@ def _operands(rng: np.random.Generator, bits: int, signed: bool, shape: tuple[in
 
 
 def write_bench(design: ArrayDesign, vectors: ArrayVectors, folder: Path | str) -> Path:
-    """Write design.sv, bench.sv, model.c, the $readmemh files and manifest.json into a folder, and return it.
+    """Write a design, its benches and its vectors into a folder, and return it.
+
+    design.sv; bench.sv (define ACCELSIM_DPI for the C model model.c beside the design); cocotb_test.py with its
+    runner run_cocotb.py; the $readmemh files; manifest.json.
 
     AccelsimError where the folder cannot be made.
     """
@@ -133,14 +118,15 @@ def write_bench(design: ArrayDesign, vectors: ArrayVectors, folder: Path | str) 
         "design.sv": array_modules(d),
         "bench.sv": bench(d, v),
         "model.c": c_model(d.requantizer),
+        **cocotb_files(),
     }
     for name, text in files.items():
         write_atomically(folder / name, text)
     manifest = {
         "rows": d.rows, "cols": d.cols, "x_bits": d.x_bits, "w_bits": d.w_bits, "acc_bits": d.acc_bits,
-        "overflow": "saturate" if d.saturate else "wrap", "outputs": v.outputs, "tiles": len(v.x),
-        "depth": v.x.shape[1], "requantizer": d.requantizer.kwargs(), "overflowed": int(v.overflow.sum()),
-        "stages": list(STAGES), "files": sorted(files),
+        "code_bits": d.code_bits, "overflow": "saturate" if d.saturate else "wrap", "outputs": v.outputs,
+        "tiles": len(v.x), "depth": v.x.shape[1], "requantizer": d.requantizer.kwargs(),
+        "overflowed": int(v.overflow.sum()), "stages": list(STAGES), "files": sorted(files),
     }  # fmt: skip
     write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return folder
@@ -182,6 +168,11 @@ module bench;
   logic [63:0] want_product [0:OUTPUTS - 1], want_rounded [0:OUTPUTS - 1];
   logic [{d.code_bits - 1}:0] want_code [0:OUTPUTS - 1];
   integer t, k, r, c, i, bad_acc = 0, bad_overflow = 0, bad_product = 0, bad_rounded = 0, bad_code = 0;
+`ifdef ACCELSIM_DPI
+  import "DPI-C" accelsim_requantize = function int requantize_model(input int acc);
+  integer bad_model = 0;
+  int model;
+`endif
 
   accelsim_array dut (.*);
 
@@ -218,55 +209,19 @@ module bench;
           if (product[c * 64 +: 64] !== want_product[i]) begin bad_product += 1; complain(i, 2); end
           if (rounded[c * 64 +: 64] !== want_rounded[i]) begin bad_rounded += 1; complain(i, 3); end
           if (code[c * {d.code_bits} +: {d.code_bits}] !== want_code[i]) begin bad_code += 1; complain(i, 4); end
+`ifdef ACCELSIM_DPI
+          model = requantize_model(int'($signed(acc[c * {d.acc_bits} +: {d.acc_bits}])));
+          if (code[c * {d.code_bits} +: {d.code_bits}] !== model[{d.code_bits - 1}:0]) bad_model += 1;
+`endif
         end
       end
     end
     $display("RESULT outputs %0d accumulator %0d overflow %0d product %0d rounded %0d clamped %0d",
              OUTPUTS, bad_acc, bad_overflow, bad_product, bad_rounded, bad_code);
+`ifdef ACCELSIM_DPI
+    $display("MODEL %0d", bad_model);
+`endif
     $finish;
   end
 endmodule
 """
-
-
-def run_bench(folder: Path | str, simulator: str = "icarus") -> BenchResult:
-    """Simulate design.sv against the vectors of a folder that write_bench() made.
-
-    The files may have been changed since: this is how a design of one's own is tested. AccelsimError where the
-    simulator is unknown or missing, or the design does not compile.
-    """
-    folder = Path(folder)
-    if simulator not in SIMULATORS:
-        raise AccelsimError(f"unknown simulator {simulator!r}; known: {', '.join(SIMULATORS)}")
-    program = "iverilog" if simulator == "icarus" else "verilator"
-    if shutil.which(program) is None:
-        raise AccelsimError(f"{simulator} is not installed: no program {program}")
-    for name in ("design.sv", "bench.sv"):
-        if not (folder / name).is_file():
-            raise AccelsimError(f"{folder} holds no {name}: write it with `accelsim rtl write`")
-    if simulator == "icarus":
-        _run([program, "-g2012", "-o", "bench.vvp", "bench.sv", "design.sv"], folder, "the design does not compile")
-        log = _run(["vvp", "-n", "bench.vvp"], folder, "the simulation failed")
-    else:
-        command = [program, "--binary", "--timing", "-Wno-fatal", "-O3", "--Mdir", "obj", "-CFLAGS", "-O1",
-                   "--top-module", "bench", "-o", "bench", "bench.sv", "design.sv"]  # fmt: skip
-        _run(command, folder, "the design does not compile")
-        log = _run([str((folder / "obj" / "bench").resolve())], folder, "the simulation failed")
-    return _result(simulator, log)
-
-
-def _result(simulator: str, log: str) -> BenchResult:
-    numbers = re.search(r"^RESULT outputs (\d+) " + " ".join(rf"{s} (\d+)" for s in STAGES), log, re.MULTILINE)
-    if numbers is None:
-        raise AccelsimError(f"{simulator} printed no result:\n{log.strip()}")
-    outputs, *bad = (int(n) for n in numbers.groups())
-    found = re.search(r"^FIRST output (\d+) stage (\d+)", log, re.MULTILINE)
-    first = "" if found is None else f"output {found.group(1)}, stage {STAGES[int(found.group(2))]}"
-    return BenchResult(simulator, not any(bad), outputs, dict(zip(STAGES, bad, strict=True)), first, log)
-
-
-def _run(command: list[str], folder: Path, problem: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AccelsimError(f"{problem}:\n{(done.stderr + done.stdout).strip()[:4000]}")
-    return done.stdout

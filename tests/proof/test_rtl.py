@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 
 import pytest
@@ -9,12 +10,16 @@ import pytest
 from accelsim.errors import AccelsimError
 from accelsim.proof.equivalence import prove
 from accelsim.proof.rtl import RTL_SCHEMES, ArrayDesign, c_model, requantizer_module
-from accelsim.proof.testbench import array_vectors, run_bench, write_bench
+from accelsim.proof.simulation import run_bench
+from accelsim.proof.testbench import array_vectors, write_bench
 from accelsim.proof.user_code import CRequantizer
 from accelsim.requant import Requantizer
 
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="Verilator is not installed")
+needs_cocotb = pytest.mark.skipif(
+    importlib.util.find_spec("cocotb_tools") is None, reason="cocotb 2.0 is not installed: pip install 'accelsim[rtl]'"
+)
 SIMULATORS = [pytest.param("icarus", marks=needs_icarus), pytest.param("verilator", marks=needs_verilator)]
 
 
@@ -100,6 +105,93 @@ def test_unsigned_operands_and_other_schemes(tmp_path):
         folder = write_bench(d, array_vectors(d, outputs=120, depth=6, seed=number), tmp_path / scheme)
         found = run_bench(folder, "icarus")
         assert found.passed, found.log
+
+
+@needs_cocotb
+@needs_icarus
+def test_the_cocotb_test_agrees_and_catches_planted_bugs(tmp_path):
+    d = design(4, 16, True)
+    vectors = array_vectors(d, outputs=160, depth=12)
+    assert vectors.overflow.any()
+    write_bench(d, vectors, tmp_path)
+    found = run_bench(tmp_path, "icarus", bench="cocotb")
+    assert found.passed, found.log
+    assert found.outputs == vectors.outputs
+    source = (tmp_path / "design.sv").read_text()
+    for right, wrong, stages in (
+        ("biased > 64'sd7 ? 64'sd7", "biased > 64'sd6 ? 64'sd6", {"clamped"}),
+        ("overflow <= overflow |", "overflow <=", {"overflow"}),
+        ("assign rounded =", "assign rounded = 64'sd1 +", {"rounded"}),
+        ("assign term = xs * ws", "assign term = 'x", {"accumulator", "overflow", "product", "rounded", "clamped"}),
+    ):
+        assert right in source
+        (tmp_path / "design.sv").write_text(source.replace(right, wrong))
+        wrong_design = run_bench(tmp_path, "icarus", bench="cocotb")
+        same = run_bench(tmp_path, "icarus")
+        assert stages <= {stage for stage, n in wrong_design.mismatches.items() if n}
+        assert wrong_design.mismatches == same.mismatches
+        assert wrong_design.first == same.first
+
+
+@pytest.mark.slow
+@needs_cocotb
+@needs_verilator
+def test_the_cocotb_test_under_verilator(tmp_path):
+    d = design(4, 16, True)
+    write_bench(d, array_vectors(d, outputs=160, depth=12), tmp_path)
+    try:
+        found = run_bench(tmp_path, "verilator", bench="cocotb")
+    except AccelsimError as error:
+        if "older than the installed cocotb" not in str(error):
+            raise
+        pytest.skip(str(error))
+    assert found.passed, found.log
+
+
+def test_cocotb_missing_is_said(tmp_path, monkeypatch):
+    d = design()
+    write_bench(d, array_vectors(d, outputs=16, depth=2), tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda program: program)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(AccelsimError, match=r"pip install 'accelsim\[rtl\]'"):
+        run_bench(tmp_path, "icarus", bench="cocotb")
+
+
+@pytest.mark.slow
+@needs_verilator
+@pytest.mark.parametrize(("bits", "acc_bits"), [(8, 32), (4, 16)])
+def test_the_c_model_beside_the_design_through_dpi(tmp_path, bits, acc_bits):
+    d = design(bits, acc_bits)
+    write_bench(d, array_vectors(d, outputs=640, depth=12), tmp_path)
+    found = run_bench(tmp_path, "verilator", bench="dpi")
+    assert found.passed, found.log
+    assert found.mismatches["model"] == 0
+    # a bug in the model alone: the design still has every golden value
+    model, source = (tmp_path / "model.c").read_text(), (tmp_path / "design.sv").read_text()
+    limit = 2 ** (bits - 1) - 1
+    broken = model.replace(f"biased > {limit} ? {limit}", f"biased > {limit - 1} ? {limit - 1}")
+    assert broken != model
+    (tmp_path / "model.c").write_text(broken)
+    found = run_bench(tmp_path, "verilator", bench="dpi")
+    assert {stage for stage, n in found.mismatches.items() if n} == {"model"}
+    # a bug in the design alone: model and golden values complain of the same outputs
+    (tmp_path / "model.c").write_text(model)
+    (tmp_path / "design.sv").write_text(source.replace("assign biased =", "assign biased = 64'sd1 +"))
+    found = run_bench(tmp_path, "verilator", bench="dpi")
+    assert found.mismatches["model"] == found.mismatches["clamped"] > 0
+    assert found.mismatches["rounded"] == 0
+
+
+def test_where_the_c_model_cannot_be_called(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: program)
+    d = design(8, 40)
+    write_bench(d, array_vectors(d, outputs=16, depth=2), tmp_path)
+    with pytest.raises(AccelsimError, match="Icarus Verilog has no DPI"):
+        run_bench(tmp_path, "icarus", bench="dpi")
+    with pytest.raises(AccelsimError, match="int32_t; the accumulators of .* have 40 bits"):
+        run_bench(tmp_path, "verilator", bench="dpi")
+    with pytest.raises(AccelsimError, match="unknown bench 'vhdl'; known: systemverilog, dpi, cocotb"):
+        run_bench(tmp_path, "icarus", bench="vhdl")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
