@@ -60,7 +60,9 @@ def contenders(
     runs: dict[str, Callable[[], np.ndarray]] = {"accelsim": problem.ours}
     left_out = {}
     for name, run in peers.items():
-        differs = float(np.mean(run() != expected))
+        # one code that a peer rounds otherwise reaches every output of a network, a little
+        slack = float(np.ptp(expected)) / 100 if isinstance(problem, NetworkProblem) else 0.0
+        differs = float(np.mean(np.abs(run().astype(np.int64) - expected) > slack))
         if differs > _DIFFERENT:
             left_out[name] = f"{differs:.1%} of its outputs differ"
         else:
