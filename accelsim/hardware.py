@@ -43,8 +43,7 @@ Width = Annotated[int, Field(ge=1, le=32)]
 
 
 class AccumulatorLevel(SpecModel):
-    """One accumulator: it takes `span` products (None: all that are left), then is added to the next level.
-    """
+    """One accumulator: it takes `span` products (None: all that are left), then is added to the next level."""
 
     bits: int = Field(ge=8, le=64)
     overflow: Literal["wrap", "saturate", "raise"] = "wrap"

@@ -1,5 +1,4 @@
-"""A process as data: node, supply and the named constants of the energy and area laws, each with its source.
-"""
+"""A process as data: node, supply and the named constants of the energy and area laws, each with its source."""
 
 from __future__ import annotations
 
@@ -58,8 +57,7 @@ def load_technology(name_or_path: str | Path | TechnologySpec) -> TechnologySpec
 
 
 def rescaled(technology: TechnologySpec, scaling: str | None = None) -> TechnologySpec:
-    """A technology with the constants of its base, scaled to its node and supply by its own or another table.
-    """
+    """A technology with the constants of its base, scaled to its node and supply by its own or another table."""
     if technology.base is None:
         return technology
     base, table = load_technology(technology.base), scaling or technology.scaling or "stillmaker"

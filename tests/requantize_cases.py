@@ -100,7 +100,4 @@ def steps(name: str, params: dict) -> list[int]:
         numerator, denominator = abs(params["scale"]) or 1, 2 ** -params["shift"]
     else:
         numerator, denominator = 2 ** max(params["shift"], 0), 2 ** max(-params["shift"], 0)
-    return [
-        ((2 * k + 1) * denominator) // (2 * numerator)
-        for k in (-128, -9, -8, -3, -2, -1, 0, 1, 2, 3, 8, 126, 127)
-    ]
+    return [((2 * k + 1) * denominator) // (2 * numerator) for k in (-128, -9, -8, -3, -2, -1, 0, 1, 2, 3, 8, 126, 127)]

@@ -155,8 +155,7 @@ def structure(spec: AcceleratorSpec) -> tuple:
 
 
 def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints | None = None) -> Machine:
-    """Columns of one spec (scalars) or of many (spec `index[i]` for pair i). Raises where structures differ.
-    """
+    """Columns of one spec (scalars) or of many (spec `index[i]` for pair i). Raises where structures differ."""
     many = [specs] if isinstance(specs, AcceleratorSpec) else list(specs)
     if len({structure(spec) for spec in many}) != 1:
         raise AccelsimError("specs that are priced together must have the same dataflow, elements and memories")

@@ -147,8 +147,7 @@ def innermost_running(trips: Trips, t: Tiles) -> Ints:
 
 
 def input_elements(p: Problems, t: Tiles) -> Ints:
-    """Input elements of one group fetched in one pass over all m and k tiles, overlaps of the tiles included.
-    """
+    """Input elements of one group fetched in one pass over all m and k tiles, overlaps of the tiles included."""
     rows = halo_rows(p.oy, t.ty, p.fy, p.stride_y, p.dilation_y, p.pad_top, p.iy)
     columns = halo_rows(p.ox, t.tx, p.fx, p.stride_x, p.dilation_x, p.pad_left, p.ix)
     return p.b * p.c * rows * columns

@@ -116,8 +116,7 @@ def vector_terms(work: dict[str, Ints], rates: Rates) -> list[Term]:
 
 
 def standing_terms(latency_cycles: Ints, rates: Rates) -> list[Term]:
-    """What passes with time: leakage of the whole chip, and the clock network where the technology knows it.
-    """
+    """What passes with time: leakage of the whole chip, and the clock network where the technology knows it."""
     pj_per_cycle_per_mw = 1e9 / rates.clock_hz
     terms = [
         Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)

@@ -1,5 +1,4 @@
-"""What one action costs on a spec, or on many specs as columns: the numbers that counts are multiplied with.
-"""
+"""What one action costs on a spec, or on many specs as columns: the numbers that counts are multiplied with."""
 
 from __future__ import annotations
 

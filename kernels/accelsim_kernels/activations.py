@@ -23,14 +23,16 @@ from accelsim_kernels.requantization import requantize as apply_scheme
 from accelsim_kernels.tables import SIGMOID, code_table
 
 #: functions that runtimes tabulate, evaluated in float64
-FUNCTIONS: Mapping[str, Callable[[float], float]] = MappingProxyType({
-    "logistic": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
-    "tanh": math.tanh,
-    "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),
-    "gelu-tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-    "elu": lambda x: x if x >= 0 else math.expm1(x),
-    "exp": lambda x: math.exp(min(x, 700)),
-})
+FUNCTIONS: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {
+        "logistic": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
+        "tanh": math.tanh,
+        "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),
+        "gelu-tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        "elu": lambda x: x if x >= 0 else math.expm1(x),
+        "exp": lambda x: math.exp(min(x, 700)),
+    }
+)
 
 
 def activation_table(name: str, **grid) -> np.ndarray:

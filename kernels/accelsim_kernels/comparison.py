@@ -21,9 +21,7 @@ def unclamped(bound: domain.Bound) -> domain.Bound:
     return domain.Bound(bound.name, bound.scheme, bound.values, options, zero_point, low, high, None)
 
 
-def count_differences(
-    a: domain.Bound, b: domain.Bound, low: int, high: int, chunk: int = 2**20
-) -> np.ndarray:
+def count_differences(a: domain.Bound, b: domain.Bound, low: int, high: int, chunk: int = 2**20) -> np.ndarray:
     """How many accumulators in low .. high get different codes from a and b: one count per `chunk` of them.
 
     a, b: per-tensor requantizers. low, high: within the domains of both. int64 array.

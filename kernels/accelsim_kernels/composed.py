@@ -55,13 +55,9 @@ def transpose_conv2d(
         after = output_size[axis] - (spread.shape[1 + axis] + before - w.shape[1 + axis] + 1)
         edges.append((before, after))
     # a negative edge drops what falls outside the output
-    inside = tuple(
-        slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(edges, spread.shape[1:3], strict=True)
-    )
+    inside = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(edges, spread.shape[1:3], strict=True))
     spread = spread[:, inside[0], inside[1]]
     edges = [(max(b, 0), max(a, 0)) for b, a in edges]
     if spread.shape[1] < 1 or spread.shape[2] < 1:
-        raise ValueError(
-            f"transpose_conv2d: output size {output_size} does not meet the input {x.shape[1:3]}"
-        )
+        raise ValueError(f"transpose_conv2d: output size {output_size} does not meet the input {x.shape[1:3]}")
     return conv2d(spread, w[:, ::-1, ::-1], padding=tuple(edges), x_zero_point=x_zero_point, **keywords)

@@ -70,9 +70,7 @@ class Bound:
         if acc.dtype.kind not in "iu":
             raise ValueError(f"accumulators must be integers, got {acc.dtype}")
         if self.channels is not None and (acc.ndim == 0 or acc.shape[-1] != self.channels):
-            raise ValueError(
-                f"{self.name}: parameters for {self.channels} channels, accumulators of shape {acc.shape}"
-            )
+            raise ValueError(f"{self.name}: parameters for {self.channels} channels, accumulators of shape {acc.shape}")
         low, high = self.accumulator_range()
         info = np.iinfo(acc.dtype)
         if acc.size == 0 or (info.min >= low.max() and info.max <= high.min()):

@@ -18,9 +18,7 @@ _NO_PADDING = ((0, 0), (0, 0))
 DIVISORS = ("valid", "window")
 
 
-def max_pool2d(
-    x, *, window, stride=None, padding=_NO_PADDING, dilation=(1, 1), qmin=None, qmax=None
-) -> np.ndarray:
+def max_pool2d(x, *, window, stride=None, padding=_NO_PADDING, dilation=(1, 1), qmin=None, qmax=None) -> np.ndarray:
     """Largest code of each window, clamped to [qmin, qmax] where given, in the type of x (E10)."""
     x = domain.codes("x", x)
     stride = stride or window
@@ -78,9 +76,7 @@ def average_pool2d(
     return np.clip(code, qmin, qmax).astype(domain.narrowest_dtype(qmin, qmax))
 
 
-def mean(
-    x, *, axes=(1, 2), arithmetic: str, x_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params
-) -> np.ndarray:
+def mean(x, *, axes=(1, 2), arithmetic: str, x_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params) -> np.ndarray:
     """Mean over `axes`, which stay with length 1 (E15).
 
     arithmetic: "requantize": the exact sum of (code - x_zero_point) through requantize(**requantize), whose

@@ -1,5 +1,4 @@
-"""One small layer priced by hand: every component from its counts and constants, without the code under test.
-"""
+"""One small layer priced by hand: every component from its counts and constants, without the code under test."""
 
 from __future__ import annotations
 

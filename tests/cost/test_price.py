@@ -1,5 +1,4 @@
-"""Whole networks priced: parts add up, more bits never cost less, each kind of element behaves as it should.
-"""
+"""Whole networks priced: parts add up, more bits never cost less, each kind of element behaves as it should."""
 
 from __future__ import annotations
 

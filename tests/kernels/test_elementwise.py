@@ -37,9 +37,7 @@ def test_quantize_equals_the_reference(arithmetic, dtype):
     rng = np.random.default_rng(0)
     ties = np.arange(-280, 284, 3) / 2
     for scale in (1.0, 0.5, 0.1, 0.007874016):
-        x = np.concatenate(
-            [ties * scale, rng.normal(0, 40 * scale, 50), [np.inf, -np.inf, 0.0, -0.0]]
-        ).astype(dtype)
+        x = np.concatenate([ties * scale, rng.normal(0, 40 * scale, 50), [np.inf, -np.inf, 0.0, -0.0]]).astype(dtype)
         near = np.concatenate([x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)])
         for zero_point in (0, 3, -128):
             both("quantize", near, scale=scale, zero_point=zero_point, arithmetic=arithmetic)
@@ -56,9 +54,7 @@ def test_quantize_equals_the_reference(arithmetic, dtype):
 
 def test_quantize_ties_of_each_arithmetic():
     x = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], np.float32)
-    results = {
-        a: fast.quantize(x, scale=1.0, zero_point=1, arithmetic=a).tolist() for a in ARITHMETIC["quantize"]
-    }
+    results = {a: fast.quantize(x, scale=1.0, zero_point=1, arithmetic=a).tolist() for a in ARITHMETIC["quantize"]}
     assert results == {
         "half-away": [-2, -1, 0, 2, 3, 4],
         "half-even": [-1, -1, 1, 1, 3, 3],
@@ -202,11 +198,7 @@ AVERAGES = [
     {"arithmetic": "raw-codes"},
     {"arithmetic": "reciprocal", "zero_point": 4},
     {"arithmetic": "float32", "input_scale": 0.037, "scale": 0.05, "zero_point": 4},
-    *(
-        {"arithmetic": "exact", "shift": s, "rounding": r, "zero_point": 4}
-        for r in DIVISIONS
-        for s in (0, 1, -1)
-    ),
+    *({"arithmetic": "exact", "shift": s, "rounding": r, "zero_point": 4} for r in DIVISIONS for s in (0, 1, -1)),
 ]
 
 

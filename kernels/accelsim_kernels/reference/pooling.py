@@ -14,9 +14,7 @@ from .requantization import requantize as apply_scheme
 _NO_PADDING = ((0, 0), (0, 0))
 
 
-def max_pool2d(
-    x, *, window, stride=None, padding=_NO_PADDING, dilation=(1, 1), qmin=None, qmax=None
-) -> np.ndarray:
+def max_pool2d(x, *, window, stride=None, padding=_NO_PADDING, dilation=(1, 1), qmin=None, qmax=None) -> np.ndarray:
     """As accelsim_kernels.max_pool2d (E10)."""
     x = domain.codes("x", x)
     info = np.iinfo(x.dtype)
@@ -77,9 +75,7 @@ def _exact(total: int, count: int, *, shift: int, rounding: str) -> int:
     return round_fraction(exact, rounding)
 
 
-def mean(
-    x, *, axes=(1, 2), arithmetic: str, x_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params
-) -> np.ndarray:
+def mean(x, *, axes=(1, 2), arithmetic: str, x_zero_point=0, zero_point=0, qmin=-128, qmax=127, **params) -> np.ndarray:
     """As accelsim_kernels.mean (E15)."""
     domain.arithmetic_of("mean", arithmetic, params)
     x = domain.codes("x", x)
@@ -102,10 +98,7 @@ def _pool(x, window, stride, padding, dilation, one, dtype) -> np.ndarray:
     """one(list of valid taps in row order) at every output position."""
     if x.ndim != 4:
         raise ValueError(f"x must be (N, H, W, C), got shape {x.shape}")
-    sizes = [
-        (x.shape[1 + i] + sum(padding[i]) - (window[i] - 1) * dilation[i] - 1) // stride[i] + 1 for i in (0,
-        1)
-    ]
+    sizes = [(x.shape[1 + i] + sum(padding[i]) - (window[i] - 1) * dilation[i] - 1) // stride[i] + 1 for i in (0, 1)]
     if min(*sizes, *window, *stride, *dilation) < 1 or min(*padding[0], *padding[1]) < 0:
         raise ValueError(
             f"window {window}, stride {stride}, padding {padding}, dilation {dilation} "

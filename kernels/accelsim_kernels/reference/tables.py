@@ -33,9 +33,7 @@ def _round(x: float) -> int:
     return round_fraction(Fraction(x), "half_away")
 
 
-def code_table(
-    function, *, input_scale, input_zero_point, scale, zero_point, lowest, highest, qmin, qmax
-) -> list[int]:
+def code_table(function, *, input_scale, input_zero_point, scale, zero_point, lowest, highest, qmin, qmax) -> list[int]:
     """As accelsim_kernels.tables.code_table."""
     single = lambda v: float_round(Fraction(v), 24, -149)  # noqa: E731
     step, inverse = single(float(input_scale)), single(1 / single(float(scale)))
