@@ -146,3 +146,14 @@ def test_unwritable_results_file(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AccelsimError, match="cannot write results file"):
         ResultFile(tmp_path / "file" / "points.jsonl").put("k", {})
+
+
+def test_metrics_are_told_apart_by_their_code(task, tmp_path) -> None:
+    path = tmp_path / "points.jsonl"
+    values = [
+        acs.sweep(*task, results=path, weight_bits=8, activation_bits=8, metric=metric).frame.accuracy[0]
+        for metric in (lambda outputs, labels: 1.0, lambda outputs, labels: 0.0)
+    ]
+    assert values == [1.0, 0.0]
+    with pytest.raises(AccelsimError, match="plain function"):
+        acs.sweep(*task, results=path, weight_bits=8, activation_bits=8, metric=dict)
