@@ -190,11 +190,14 @@ def _codes(graph: IntegerGraph, name: str, x: np.ndarray, kernels: ModuleType) -
         raise AccelsimError(f"input {name!r} must be real or integer numbers, not {x.dtype}")
     if not np.all(np.isfinite(x)):
         raise AccelsimError(f"input {name!r} holds NaN or infinite values")
-    arithmetic = load_profile(graph.profile).operator("quantize").arithmetic
-    params = info.params
+    return quantized_input(real_array(x), info.params, graph.profile, kernels)
+
+
+def quantized_input(x: np.ndarray, params: QuantParams, profile: str, kernels: ModuleType) -> np.ndarray:
+    """Codes of real inputs (float32 or float64, finite) as the profile's runtime quantizes them."""
     return kernels.quantize(
-        real_array(x),
-        arithmetic=arithmetic,
+        x,
+        arithmetic=load_profile(profile).operator("quantize").arithmetic,
         scale=params.scale,
         zero_point=params.zero_point,
         qmin=params.qmin,

@@ -46,16 +46,29 @@ class Lowering:
         self._name_of: dict[str, str] = {}  # float tensor → integer tensor in the graph's own order
 
     def build(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
+        self.begin()
+        for node in self.graph.nodes:
+            self.step(node)
+        return self.finish(name, notes)
+
+    # `build` in three parts, for those who must see a layer's codes before they know the next layer's weights
+
+    def begin(self) -> None:
         for ref in self.graph.inputs:
             self.tensors[ref.name] = TensorInfo(ref.shape, self.activations[ref.name])
             self._name_of[ref.name] = ref.name
             if len(ref.shape) == 3:
                 self._name_of[ref.name] = self._transposed(ref.name, _TO_NHWC, "nhwc")
-        for node in self.graph.nodes:
-            try:
-                node.operator.lower(node, self)
-            except AccelsimError as error:
-                raise AccelsimError(f"layer {node.layer!r} under profile {self.profile.name!r}: {error}") from error
+
+    def step(self, node: FloatNode) -> str:
+        """Append the operators of one node; returns the integer tensor that holds its output."""
+        try:
+            node.operator.lower(node, self)
+        except AccelsimError as error:
+            raise AccelsimError(f"layer {node.layer!r} under profile {self.profile.name!r}: {error}") from error
+        return self._name_of[node.name]
+
+    def finish(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
         outputs = []
         for tensor in self.graph.outputs:
             found = self._name_of[tensor]

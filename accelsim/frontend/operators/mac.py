@@ -120,7 +120,10 @@ class Linear:
 
 @lowers(aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default)
 class BatchNorm:
-    """scale * x + offset per channel; folded into the layer before it, or into a 1×1 depthwise convolution."""
+    """scale * x + offset per channel; folded into the layer before it, or into a 1×1 depthwise convolution.
+
+    scale = weight / sqrt(variance + eps), offset = bias - mean * scale; mean and variance are the running ones.
+    """
 
     owns_module = True
 
@@ -137,7 +140,8 @@ class BatchNorm:
         offset = -mean.double() * scale
         if arguments["bias"] is not None:
             offset = offset + parameter(arguments["bias"], "the bias").double()
-        return Captured((x,), {}, {"scale": scale, "offset": offset})
+        attributes = {"eps": arguments["eps"], "momentum": arguments.get("momentum")}
+        return Captured((x,), attributes, {"scale": scale, "offset": offset, "mean": mean, "variance": variance})
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
