@@ -62,5 +62,15 @@ def _round(x: float) -> int:
     return whole + (x - whole >= 0.5) - (x - whole <= -0.5)
 
 
-#: round(65536 * sigmoid(i / 24)), i = 0 .. 255, held below 2**16: TensorFlow Lite's sigmoid_table_uint16
-SIGMOID = np.array([min(_round(65536 / (1 + math.exp(-i / 24))), 65535) for i in range(256)], np.int64)
+def _sigmoid_points() -> np.ndarray:
+    """256 points of 65536 * sigmoid(i / 24), each moved by half the error at the middle of its segment.
+
+    The last one is held at 65535. Source: TensorFlow Lite common.h and CMSIS-NN, sigmoid_table_uint16.
+    """
+    value = lambda i: 65536 / (1 + math.exp(-i / 24))  # noqa: E731
+    points = [_round(value(i) + (value(i + 0.5) - (value(i) + value(i + 1)) / 2) / 2) for i in range(255)]
+    return np.array([*points, 65535], np.int64)
+
+
+#: of logistic and tanh on int16 codes (E22)
+SIGMOID = _sigmoid_points()

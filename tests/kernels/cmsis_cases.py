@@ -228,6 +228,44 @@ def svdf(k, case, a):
     return result
 
 
+def lstm(k, case, a):
+    """A whole sequence from a zero cell state; the result holds every step."""
+    c, narrow = case["cfg"], case["q"] == "s8"
+    batch, steps, size, units = (c[key] for key in ("batch_size", "time_steps", "input_size", "hidden_size"))
+
+    def scaling(name: str, gate: bool = False) -> dict:
+        multiplier, shift = c[f"{name}_multiplier"], c[f"{name}_shift"]
+        if narrow or not gate:
+            return {"scheme": "cmsis-nn", "multiplier": multiplier, "shift": shift}
+        reduced = min((multiplier + 2**15) >> 16, 32767)
+        return {"scheme": "cmsis-nn-s64", "multiplier": reduced, "shift": shift}
+
+    gates = {
+        g: {"input_weights": a[f"{g}_gate_input_weights"].reshape(units, size),
+            "hidden_weights": a[f"{g}_gate_hidden_weights"].reshape(units, units),
+            "bias": a[f"{g}_gate_bias"].astype(np.int64),
+            "input": scaling(f"{g}_gate_input", True), "hidden": scaling(f"{g}_gate_hidden", True)}
+        for g in ("input", "forget", "cell", "output")
+    }  # fmt: skip
+    bits, kind = (8, np.int8) if narrow else (16, np.int16)
+    limits = {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1}
+    zero = c["output_zero_point"]
+    hidden, cell = np.full((batch, units), zero, kind), np.zeros((batch, units), np.int16)
+    by_time = c["time_major"] == "true"
+    x = a["input_tensor"].reshape((steps, batch, size) if by_time else (batch, steps, size))
+    outputs = []
+    for t in range(steps):
+        # input_zero_point of these files is an offset: the negated zero point
+        hidden, cell = k.lstm(
+            np.ascontiguousarray(x[t] if by_time else x[:, t]), hidden, cell, gates=gates,
+            x_zero_point=-c["input_zero_point"], forget_to_cell=scaling("forget_to_cell"),
+            input_to_cell=scaling("input_to_cell"), output=scaling("output") | {"zero_point": zero} | limits,
+            cell_shift=c["cell_scale_power"] + 12, cell_clip=c["cell_clip"],
+        )  # fmt: skip
+        outputs.append(hidden)
+    return np.stack(outputs, axis=0 if by_time else 1)
+
+
 def ds_cnn(k, case, a):
     """A whole network: its layers in the order of their numbers."""
     names = {"conv_2d": conv, "depthwise_conv_2d": dwconv, "average_pool_2d": avgpool, "fully_connected": fc,
@@ -258,7 +296,7 @@ def ds_cnn(k, case, a):
 RUN = {
     f.__name__: f
     for f in (conv, dwconv, fc, batch_matmul, transpose_conv, add, mul, maxpool, avgpool, softmax, maxmin, pad,
-              transpose, svdf, ds_cnn)
+              transpose, svdf, lstm, ds_cnn)
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ _HOMES = {
     "hard_swish": "activations",
     "leaky_relu": "activations",
     "logistic": "activations",
+    "lstm": "lstm_step",
     "lut": "elementwise",
     "matmul": "mac_array",
     "max_pool2d": "pooling",

@@ -66,8 +66,9 @@ def tanh(x, *, arithmetic: str, multiplier: int, shift: int, x_zero_point: int =
 
 
 def _sigmoid_point(i: int) -> int:
-    """Entry i of TensorFlow Lite's sigmoid_table_uint16."""
-    return min(math.floor(65536 / (1 + math.exp(-i / 24)) + 0.5), 65535)
+    """Entry i of TensorFlow Lite's sigmoid_table_uint16: half the error of its segment's middle is added."""
+    here, middle, following = (65536 / (1 + math.exp(-j / 24)) for j in (i, i + 0.5, i + 1))
+    return 65535 if i == 255 else math.floor(here + (middle - (here + following) / 2) / 2 + 0.5)
 
 
 def _table_logistic(v: int, multiplier: int, shift: int) -> int:
