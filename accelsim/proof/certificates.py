@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,21 @@ from accelsim.versions import versions
 
 FORMAT = "accelsim-proof-1"
 _RESULT = ("equal", "method", "differing", "visible", "counterexamples")
+#: what proving again must give as it is written
+_STATED = ("a", "b", "domain", "request", "result")
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """The outcome of recheck(): confirmed, or what does not hold (one line each)."""
+    """The outcome of recheck(): confirmed, or what does not hold (one line each).
+
+    notes: what is no error but worth knowing, e.g. that another version of the definitions made the certificate.
+    """
 
     confirmed: bool
     problems: tuple[str, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.confirmed
@@ -37,38 +43,41 @@ def save(proof: Proof, path: Any) -> None:
     for side in (proof.a, proof.b):
         if side["kind"] != "scheme":
             raise AccelsimError(f"a certificate needs two named schemes; {side.get('name')} is your own code")
-    content = {
-        "format": FORMAT,
-        "a": proof.a,
-        "b": proof.b,
-        "domain": list(proof.domain),
-        "request": proof.request,
-        "result": _result(proof),
-        "seconds": proof.seconds,
-        "versions": versions(),
-        "definitions_sha256": definitions_hash(),
-    }
+    content = _content(proof)
+    content |= {"seconds": proof.seconds, "versions": versions(), "definitions_sha256": definitions_hash()}
+    content["sha256"] = _digest(content)
     write_atomically(Path(path), json.dumps(content, indent=2) + "\n")
 
 
 def recheck(path: Any) -> Recheck:
-    """Prove again what a certificate states, offline: the same sides, domain and method must give its result.
+    """Prove again what a certificate states, offline: sides, domain, request and result must come out as written.
 
-    Every counterexample is also evaluated in Python integers. AccelsimError where the file is no certificate.
+    The file's own checksum shows any other change to it. AccelsimError where the file is no certificate.
     """
     content = _load(Path(path))
-    problems = []
+    problems, notes = [], []
+    if content.get("sha256") != _digest(content):
+        problems.append("the file was changed after it was written: its checksum is another")
+    if content.get("definitions_sha256") != definitions_hash():
+        notes.append("made with other sources of the schemes; what holds was proved with those installed")
     try:
         proof = _again(content)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise AccelsimError(f"{path}: malformed certificate: {error}") from None
-    for field, value in _result(proof).items():
-        stated = content["result"].get(field)
-        if stated != value:
-            problems.append(f"{field}: the certificate states {stated}, this run finds {value}")
-    if list(proof.domain) != content["domain"]:
-        problems.append(f"domain: the certificate states {content['domain']}, this run covers {proof.domain}")
-    return Recheck(not problems, tuple(problems), proof.seconds)
+    found = _content(proof)
+    for key in _STATED:
+        problems += _differences(key, content.get(key), found[key])
+    return Recheck(not problems, tuple(problems), proof.seconds, tuple(notes))
+
+
+def _differences(key: str, stated: Any, found: Any) -> list[str]:
+    """One line for every field that is not as stated."""
+    if not (isinstance(stated, dict) and isinstance(found, dict)):
+        return [] if stated == found else [f"{key}: the certificate states {stated}, this run finds {found}"]
+    lines = []
+    for field in dict.fromkeys([*found, *stated]):
+        lines += _differences(field if key == "result" else f"{key}.{field}", stated.get(field), found.get(field))
+    return lines
 
 
 def definitions_hash() -> str:
@@ -83,19 +92,32 @@ def definitions_hash() -> str:
     return digest.hexdigest()
 
 
-def _result(proof: Proof) -> dict[str, Any]:
+def _content(proof: Proof) -> dict[str, Any]:
+    """What a certificate states, as JSON gives it back."""
     result = {field: getattr(proof, field) for field in _RESULT}
-    return {**result, "counterexamples": [asdict(c) for c in proof.counterexamples]}
+    result["counterexamples"] = [asdict(c) for c in proof.counterexamples]
+    stated = {"format": FORMAT, "a": proof.a, "b": proof.b, "domain": proof.domain, "request": proof.request}
+    return json.loads(json.dumps({**stated, "result": result}))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of everything but itself."""
+    rest = {k: v for k, v in content.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _again(content: dict[str, Any]) -> Proof:
     a, b, request = content["a"], content["b"], content["request"]
-    limit, method = request["limit"], content["result"]["method"]
+    method = content["result"]["method"]
     if method == "smt":
         limits = {k: a[k] for k in ("zero_point", "qmin", "qmax")}
-        return prove(a["scheme"], b["scheme"], shift=request["shift"], method="smt", limit=limit, **limits)
-    sides = requantizer_of(a), requantizer_of(b)
-    return prove(*sides, accumulator_range=tuple(content["domain"]), method=method, limit=limit)
+        shift, limit = request["shift"], request["limit"]
+        found = prove(a["scheme"], b["scheme"], shift=shift, method="smt", limit=limit, **limits)
+    else:
+        sides = requantizer_of(a), requantizer_of(b)
+        found = prove(*sides, accumulator_range=tuple(content["domain"]), method=method, limit=request["limit"])
+    # how the method and range were asked for is no part of what is proved
+    return replace(found, request=request)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from accelsim_kernels.names import SCHEMES
 
 from accelsim.errors import AccelsimError
 from accelsim.proof.sides import SchemeSide, Side, make_side
+from accelsim.proof.user_code import PythonRequantizer
 from accelsim.requant import Requantizer
 
 METHODS = ("auto", "exhaustive", "thresholds", "smt")
@@ -42,9 +43,10 @@ class Counterexample:
 class Proof:
     """The outcome of prove().
 
-    equal: no accumulator of the domain gets different values. differing: how many do, before zero point and
-    clamp; visible: how many after; None where the method does not count them. counterexamples: nearest to
-    zero first, visible ones or not. method: "exhaustive", "thresholds" or "smt". seconds: wall-clock time.
+    differing: how many accumulators of the domain get different values before zero point and clamp; visible: how
+    many different codes after; None where the method does not count them. equal: neither has any (of those that
+    are counted). counterexamples: nearest to zero first, visible ones or not. method: "exhaustive", "thresholds"
+    or "smt". seconds: wall-clock time.
     """
 
     equal: bool
@@ -92,10 +94,11 @@ def prove(
 ) -> Proof:  # fmt: skip
     """Whether two requantizers give the same result for every accumulator; else counterexamples.
 
-    a, b: names of schemes, Requantizers, or the user's own: a Python function (int64 array to array), a
-    CRequantizer or a VerilogRequantizer. scale: a real scale, decomposed by each scheme's own rule (a number,
-    or (input_scale, weight_scale, output_scale)); or multiplier and shift (TFLite's: positive is left), which
-    schemes without them take as the scale multiplier * 2**(shift - 31); or params_a and params_b.
+    a, b: names of schemes, Requantizers, or the user's own: a Python function (int64 array to array, or one
+    integer to another), a CRequantizer or a VerilogRequantizer.
+    scale: a real scale, decomposed by each scheme's own rule (a number, or (input_scale, weight_scale,
+    output_scale)); or multiplier and shift (TFLite's: positive is left), which schemes without them take as the
+    scale multiplier * 2**(shift - 31); or params_a and params_b.
     Without a multiplier both must be integer schemes with one: then all multipliers are compared at once, at
     `shift` or, without it, at every legal shift (method "smt", needs bitwuzla).
     accumulator_range: (lowest, highest); default every int32 value that both sides are defined for.
@@ -131,10 +134,9 @@ def prove(
         found = _exhaustive_schemes(*sides, domain, limit) if schemes else _exhaustive(*sides, domain, limit)
         chosen = "exhaustive"
     differing, visible, counterexamples = found
-    count = visible if differing is None else differing
     return Proof(
-        count == 0, chosen, tuple(counterexamples), differing, visible, time.perf_counter() - start, domain,
-        sides[0].describe(), sides[1].describe(), request,
+        not (differing or visible), chosen, tuple(counterexamples), differing, visible, time.perf_counter() - start,
+        domain, sides[0].describe(), sides[1].describe(), request,
     )  # fmt: skip
 
 
@@ -156,24 +158,37 @@ def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None) -> tuple[i
 
 
 def _exhaustive_schemes(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit: int):
-    from accelsim_kernels.comparison import count_differences
-
     raw = a.unclamped, b.unclamped
-    parts = _unsettled(a, b, domain)
-    visible = sum(int(count_differences(a.bound, b.bound, *part, chunk=_BLOCK).sum()) for part in parts)
-    if None in raw:
-        shown, span = (a, b), parts[0] if parts else domain
-    else:
-        shown, span = raw, domain
-    counts = count_differences(shown[0].bound, shown[1].bound, *span, chunk=_BLOCK)
+    after = [(part, _counts(a, b, part)) for part in _unsettled(a, b, domain)]
+    visible = sum(int(counts.sum()) for _, counts in after)
+    differing = None
+    if None not in raw:
+        before = _counts(*raw, domain)
+        differing = int(before.sum())
+    # sides may be equal before the clamp and still clamp, or move the zero point, otherwise
+    shown, parts = (raw, [(domain, before)]) if differing else ((a, b), after)
     found: list[int] = []
-    for low, high in _near_zero(np.flatnonzero(counts), span):
+    for low, high in sorted((span for part in parts for span in _blocks(*part)), key=_distance):
         if len(found) >= limit and abs(found[-1]) < _distance((low, high)):
             break
         acc = np.arange(low, high + 1)
         found += acc[shown[0].codes(acc) != shown[1].codes(acc)].tolist()
         found = sorted(found, key=_nearest)[:limit]
-    return None if None in raw else int(counts.sum()), visible, [_counterexample(v, a, b) for v in found]
+    return differing, visible, [_counterexample(v, a, b) for v in found]
+
+
+def _counts(a: SchemeSide, b: SchemeSide, span: tuple[int, int]) -> np.ndarray:
+    """How many accumulators of each block of a span differ."""
+    from accelsim_kernels.comparison import count_differences
+
+    return count_differences(a.bound, b.bound, *span, chunk=_BLOCK)
+
+
+def _blocks(span: tuple[int, int], counts: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The blocks of a span that have differences."""
+    for i in np.flatnonzero(counts).tolist():
+        low = span[0] + i * _BLOCK
+        yield low, min(low + _BLOCK - 1, span[1])
 
 
 def _unsettled(a: SchemeSide, b: SchemeSide, domain: tuple[int, int]) -> list[tuple[int, int]]:
@@ -214,21 +229,18 @@ def _width(side: SchemeSide) -> int:
     return int(side.bound.qmax[0] - side.bound.qmin[0])
 
 
-def _near_zero(blocks: np.ndarray, domain: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """The blocks of accumulators with those numbers, nearest to zero first."""
-    spans = [(domain[0] + int(i) * _BLOCK, min(domain[0] + (int(i) + 1) * _BLOCK - 1, domain[1])) for i in blocks]
-    return iter(sorted(spans, key=_distance))
-
-
 def _distance(span: tuple[int, int]) -> int:
     return 0 if span[0] <= 0 <= span[1] else min(abs(span[0]), abs(span[1]))
 
 
 def _exhaustive(a: Side, b: Side, domain: tuple[int, int], limit: int):
     """Codes of every accumulator from both sides, block by block outwards from zero."""
+    for side in (a, b):
+        if isinstance(side, PythonRequantizer):
+            side.check(domain)
     visible, found = 0, []
-    blocks = np.arange((domain[1] - domain[0]) // _BLOCK + 1)
-    for low, high in _near_zero(blocks, domain):
+    every = np.ones((domain[1] - domain[0]) // _BLOCK + 1, bool)
+    for low, high in sorted(_blocks(domain, every), key=_distance):
         acc = np.arange(low, high + 1)
         codes_a, codes_b = a.codes(acc), b.codes(acc)
         differ = np.flatnonzero(codes_a != codes_b)

@@ -120,8 +120,6 @@ def _named(name: str, scale: Any, multiplier, shift, params, limits: dict[str, i
             if multiplier is None or shift is None:
                 raise AccelsimError(f"{name} needs a scale, or {', '.join(wanted)}")
             scale = multiplier * 2.0 ** (shift - 31)
-        if SCHEMES[name].zero_point == "none":
-            limits = {**limits, "zero_point": 0}
         how = {"product": None} if isinstance(scale, tuple) else {}
         if name == "finn-thresholds":
             return scheme_side(Requantizer.from_scale(name, scale, **limits))

@@ -19,22 +19,31 @@ from accelsim.errors import AccelsimError
 from accelsim.proof.equivalence import Counterexample, Proof
 from accelsim.proof.sides import SchemeSide
 
-#: schemes that the solver has a definition of
+#: schemes that the solver has a definition of: with multipliers below 2**31 and 32-bit accumulators …
 _KNOWN = ("tflite-double", "tflite-ruy", "tflite-single", "cmsis-nn", "tosa-single", "tosa-double")
+#: … and with multipliers below 2**15 and 48-bit accumulators
+_NARROW = ("tosa-16", "cmsis-nn-s64")
 _WIDTH = 64
 
 
 def prove_all_multipliers(
     a: str, b: str, *, shift: int | None, zero_point: int, qmin: int, qmax: int, request: dict[str, Any]
 ) -> Proof:
-    """Compare two schemes for all multipliers 0 .. 2**31 - 1, at one shift or at every shift legal for both.
+    """Compare two schemes for all multipliers, 0 .. 2**31 - 1 or 2**15 - 1, at one shift or at all legal for both.
 
-    Raises AccelsimError where a scheme has no definition for the solver, or bitwuzla is not installed.
+    Raises AccelsimError where a scheme has no definition for the solver, one multiplier is not the other's, or
+    bitwuzla is not installed.
     """
     start = time.perf_counter()
+    known = (*_KNOWN, *_NARROW)
     for name in (a, b):
-        if name not in _KNOWN:
-            raise AccelsimError(f"the solver has no definition of {name!r}; it knows {', '.join(_KNOWN)}")
+        if name not in known:
+            raise AccelsimError(f"the solver has no definition of {name!r}; it knows {', '.join(known)}")
+    if (a in _NARROW) != (b in _NARROW):
+        raise AccelsimError(
+            f"{a} and {b} have multipliers of {_digits(a)} and {_digits(b)} bits, which stand for other scales: "
+            "give a scale"
+        )
     ranges = [legal.SHIFT_RANGE[name] for name in (a, b)]
     low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     if shift is not None and not low <= shift <= high:
@@ -52,9 +61,9 @@ def prove_all_multipliers(
                 )
             break
     found.sort(key=lambda c: (abs(c.accumulator), c.accumulator))
-    top = 2**31 if shift is None else _largest(a, b, shift)
+    top = 2 ** (_bits(a) - 1) if shift is None else _largest(a, b, shift)
     domain = (-top, top - 1)
-    sides = [
+    sides: list[dict[str, Any]] = [
         {
             "kind": "scheme",
             "scheme": n,
@@ -64,7 +73,7 @@ def prove_all_multipliers(
         for n in (a, b)
     ]
     for side in sides:
-        side |= {"multiplier": "0 .. 2**31 - 1", "shift": f"{low} .. {high}" if shift is None else shift}
+        side |= {"multiplier": f"0 .. 2**{_digits(a)} - 1", "shift": f"{low} .. {high}" if shift is None else shift}
     return Proof(
         not found, "smt", tuple(found[: request["limit"]]), None, None, time.perf_counter() - start, domain,
         *sides, {**request, "shift": shift},
@@ -80,13 +89,13 @@ def _equal_at(a: str, b: str, shift: int) -> bool:
     t = Terms(bz, manager)
     x = manager.mk_const(manager.mk_bv_sort(_WIDTH), "accumulator")
     p = manager.mk_const(manager.mk_bv_sort(_WIDTH), "product")
-    top = _largest(a, b, shift)
+    top, multiplier = _largest(a, b, shift), 2 ** _digits(a) - 1
     solver.assert_formula(t.between(x, -top, top - 1))
     negative = t.less(x, t.number(0))
     within = manager.mk_term(bz.Kind.ITE, [
         negative,
-        t.between(p, -top * (2**31 - 1), 0),
-        t.between(p, 0, (top - 1) * (2**31 - 1)),
+        t.between(p, -top * multiplier, 0),
+        t.between(p, 0, (top - 1) * multiplier),
     ])  # fmt: skip
     solver.assert_formula(within)
     solver.assert_formula(manager.mk_term(bz.Kind.DISTINCT, [_value(t, n, x, p, shift) for n in (a, b)]))
@@ -95,12 +104,22 @@ def _equal_at(a: str, b: str, shift: int) -> bool:
 
 def _largest(a: str, b: str, shift: int) -> int:
     """2**k: accumulators -2**k .. 2**k - 1 are legal for both schemes at this shift, whatever the multiplier."""
-    bits = 32
+    bits = _bits(a)
+    if a in _NARROW:  # the result with one bit more fits int32
+        return 2 ** min(bits - 1, max(30 - shift, 0))
     if {a, b} - {"tosa-single", "tosa-double"}:  # acc << left, or the largest result, fits int32
         bits -= max(shift, 0)
     if {a, b} & {"tosa-single", "tosa-double"}:  # |acc| < 2**(30 - shift)
         bits = min(bits, 31 - shift)
     return 2 ** (bits - 1)
+
+
+def _digits(scheme: str) -> int:
+    return 15 if scheme in _NARROW else 31
+
+
+def _bits(scheme: str) -> int:
+    return SCHEMES[scheme].accumulator_bits
 
 
 def _value(t: Terms, name: str, x: Any, p: Any, shift: int) -> Any:
@@ -113,6 +132,10 @@ def _value(t: Terms, name: str, x: Any, p: Any, shift: int) -> Any:
             positive = t.not_(t.less(x, t.number(0)))
             rounded = t.add(rounded, t.ite(positive, t.number(2**30), t.number(-(2**30))))
         return t.shift_right(rounded, s)
+    if name == "tosa-16":
+        return t.shift_right(t.add(p, t.number(2 ** (14 - shift))), 15 - shift)
+    if name == "cmsis-nn-s64":
+        return t.shift_right(t.add(t.shift_right(p, 14 - shift), t.number(1)), 1)
     product = t.shift_left(p, left)
     high = t.shift_right(t.add(product, t.number(2**30)), 31)
     if name == "cmsis-nn":
@@ -171,14 +194,15 @@ class Terms:
 def _search(a: str, b: str, shift: int, limits: dict[str, int], limit: int) -> list[Counterexample]:
     """Accumulators and multipliers at which the scalar definitions differ, small accumulators first."""
     rng = np.random.default_rng(0)
-    multipliers = [2**30, 2**30 + 1, 1518500250, 2**31 - 1, *rng.integers(2**30, 2**31, 60).tolist()]
+    half = 2 ** (_digits(a) - 1)
+    multipliers = [half, half + 1, half + half // 3, 2 * half - 1, *rng.integers(half, 2 * half, 60).tolist()]
     found = []
     for m in multipliers:
         params = {"multiplier": m, "shift": shift}
         sides = [SchemeSide(legal.bind(n, **params, **limits)) for n in (a, b)]
         low = max(side.accumulator_range()[0] for side in sides)
         high = min(side.accumulator_range()[1] for side in sides)
-        acc = np.unique(np.clip(np.concatenate([np.arange(-4096, 4097), _ties(m, shift)]), low, high))
+        acc = np.unique(np.clip(np.concatenate([np.arange(-4096, 4097), _ties(m, shift, _digits(a))]), low, high))
         raw = [side.unclamped for side in sides]
         for v in acc[raw[0].codes(acc) != raw[1].codes(acc)].tolist():
             codes = (side.code(v) for side in (*raw, *sides))
@@ -188,10 +212,10 @@ def _search(a: str, b: str, shift: int, limits: dict[str, int], limit: int) -> l
     return sorted(found, key=lambda c: (abs(c.accumulator), c.accumulator))[:limit]
 
 
-def _ties(multiplier: int, shift: int) -> np.ndarray:
+def _ties(multiplier: int, shift: int, digits: int) -> np.ndarray:
     """Accumulators whose exact product is nearest to a half: where roundings differ."""
     halves = np.concatenate([2 * np.arange(0, 2000) + 1, -2 * np.arange(0, 2000) - 1]).astype(np.float64)
-    centre = np.clip(halves * 2.0 ** (30 - shift) / multiplier, -(2.0**31), 2.0**31 - 1).astype(np.int64)
+    centre = np.clip(halves * 2.0 ** (digits - 1 - shift) / multiplier, -(2.0**31), 2.0**31 - 1).astype(np.int64)
     return np.concatenate([centre - 1, centre, centre + 1])
 
 

@@ -12,6 +12,7 @@ import pytest
 from accelsim_kernels.names import SCHEMES
 
 from accelsim.errors import AccelsimError
+from accelsim.proof import certificates
 from accelsim.proof.certificates import recheck
 from accelsim.proof.equivalence import prove
 from accelsim.proof.user_code import CRequantizer, PythonRequantizer, VerilogRequantizer
@@ -67,12 +68,31 @@ def test_every_scheme_equals_itself(scheme):
     assert proof.visible == 0
 
 
+def test_sides_that_only_clamp_otherwise_are_not_equal():
+    a = Requantizer("tflite-double", KNOWN, qmax=127)
+    b = Requantizer("tflite-double", KNOWN, qmax=126)
+    for method in ("exhaustive", "thresholds"):
+        proof = prove(a, b, method=method, **NARROW)
+        first = proof.counterexamples[0].accumulator
+        assert not proof.equal
+        assert proof.visible == 2**16 - first + 1
+        assert (proof.counterexamples[0].code_a, proof.counterexamples[0].code_b) == (127, 126)
+    assert prove(a, b, **NARROW).differing == 0
+    moved = prove(a, Requantizer("tflite-double", KNOWN, zero_point=1), **NARROW)
+    assert (moved.equal, moved.differing, moved.counterexamples[0].accumulator) == (False, 0, 0)
+
+
+def test_a_zero_point_that_a_side_does_not_have_is_refused():
+    with pytest.raises(AccelsimError, match="side 'gemmini': gemmini has no zero point"):
+        prove("onnx-float", "gemmini", scale=0.5, zero_point=3)
+
+
 def test_wrapping_schemes_are_compared_exhaustively():
     wrap, sat = (
         Requantizer("ap-fixed", {"shift": -4, "quantization": "AP_RND", "overflow": o}) for o in ("AP_WRAP", "AP_SAT")
     )
     proof = prove(wrap, sat, **NARROW)
-    assert proof.differing == 0
+    assert (proof.equal, proof.differing) == (False, 0)
     assert proof.visible > 100000
     with pytest.raises(AccelsimError, match="two monotone schemes"):
         prove(wrap, sat, method="thresholds", **NARROW)
@@ -135,8 +155,17 @@ def test_gemmlowps_high_multiply_is_one_nudge_and_a_shift_for_all_inputs_but_one
         assert solver.check_sat() == expected
 
 
+def test_schemes_of_48_bit_accumulators_for_all_multipliers():
+    # one shift that rounds once, written in two ways
+    proof = prove("tosa-16", "cmsis-nn-s64", shift=-3)
+    assert (proof.equal, proof.method, proof.domain) == (True, "smt", (-(2**33), 2**33 - 1))
+    assert prove("tosa-16", "cmsis-nn-s64").equal
+
+
 def test_schemes_that_the_solver_does_not_know():
-    with pytest.raises(AccelsimError, match="no definition of 'tosa-16'"):
+    with pytest.raises(AccelsimError, match="no definition of 'tflite-int16x8'"):
+        prove("tflite-int16x8", "tflite-double", shift=-7)
+    with pytest.raises(AccelsimError, match="multipliers of 15 and 31 bits, which stand for other scales"):
         prove("tosa-16", "tflite-double", shift=-7)
     with pytest.raises(AccelsimError, match=r"outside -31 \.\. 29"):
         prove("tosa-double", "tflite-double", shift=30)
@@ -162,6 +191,48 @@ def test_a_certificate_is_confirmed_and_a_forged_one_is_not(tmp_path, how):
     forged = recheck(path)
     assert not forged.confirmed
     assert any(p.startswith("equal:") for p in forged.problems)
+
+
+FORGERIES = {
+    "another multiplier": lambda c: c["a"].update(multiplier=c["a"]["multiplier"] + 2**20),
+    "another zero point": lambda c: c["b"].update(zero_point=1),
+    "another scheme": lambda c: c["b"].update(scheme="tosa-double"),
+    "another definition": lambda c: c["a"].update(definition="rounds to even"),
+    "a wider domain": lambda c: c.update(domain=[-(2**17), 2**17]),
+    "a count that is none": lambda c: c["result"].pop("differing"),
+    "a counterexample less": lambda c: c["result"]["counterexamples"].pop(),
+    "a counterexample's code": lambda c: c["result"]["counterexamples"][0].update(code_a=5),
+    "another version": lambda c: c["versions"].update(accelsim="9"),
+    "other sources": lambda c: c.update(definitions_sha256="0" * 64),
+    "a remark": lambda c: c.update(remark="checked"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_any_change_to_a_certificate_is_seen(tmp_path, forgery):
+    path = tmp_path / "proof.json"
+    prove("tflite-double", "tosa-single", **KNOWN, **NARROW).save(path)
+    content = json.loads(path.read_text())
+    FORGERIES[forgery](content)
+    path.write_text(json.dumps(content))
+    assert not recheck(path)
+    # with the checksum made anew, what is proved is still proved again
+    content["sha256"] = certificates._digest(content)
+    path.write_text(json.dumps(content))
+    again = recheck(path)
+    stated = forgery not in ("another version", "other sources", "a remark")
+    assert again.confirmed != stated
+    assert bool(again.notes) == (forgery == "other sources")
+
+
+def test_a_solved_certificate_holds_both_sides(tmp_path):
+    path = tmp_path / "proof.json"
+    prove("tflite-double", "tosa-double", shift=-7).save(path)
+    content = json.loads(path.read_text())
+    content["b"]["zero_point"] = 4
+    content["sha256"] = certificates._digest(content)
+    path.write_text(json.dumps(content))
+    assert "b.zero_point: the certificate states 4, this run finds 0" in recheck(path).problems
 
 
 def test_what_is_no_certificate_is_refused(tmp_path):
@@ -198,6 +269,27 @@ def test_a_python_function():
         prove(lambda acc: acc * 0.5, "tosa-single", **KNOWN, **NARROW)
 
 
+def test_a_python_function_of_one_accumulator():
+    def single(acc):
+        value = (acc * 1518500250 + 2**37) >> 38
+        if value > 127:
+            return 127
+        return max(value, -128)
+
+    assert prove(single, "tosa-single", **KNOWN, **NARROW).equal
+    assert not prove(single, "tflite-double", **KNOWN, **NARROW).equal
+    with pytest.raises(AccelsimError, match="single takes one accumulator at a time: give an accumulator_range"):
+        prove(single, "tosa-single", **KNOWN)
+    with pytest.raises(AccelsimError, match="must return integers, got 0.5"):
+        prove(lambda acc: 0.5 if acc > 0 else 0, "tosa-single", **KNOWN, **NARROW)
+    with pytest.raises(ValueError, match="my own"):
+        prove(failing, "tosa-single", **KNOWN, **NARROW)
+
+
+def failing(acc):
+    raise ValueError("my own")
+
+
 C_SINGLE = """
 int32_t requantize(int32_t acc) {
   int64_t v = ((int64_t)acc * 1518500250 + ((int64_t)1 << 37)) >> 38;
@@ -213,6 +305,13 @@ def test_a_c_function(tmp_path):
     path.write_text(C_SINGLE.replace("127 ? 127", "127 ? 126"))
     proof = prove("tosa-single", CRequantizer(path, "requantize"), **KNOWN, **NARROW)
     assert proof.visible == 2**16 - proof.counterexamples[0].accumulator + 1
+    wide = {"accumulators": (-(2**40), 2**40)}
+    source = (
+        "#define M 20000\nint64_t f(int64_t a) { int64_t v = (a * M + (1 << 17)) >> 18; return v < 90 ? v : 90; }\n"
+    )
+    at = {"params_b": {"multiplier": 20000, "shift": -3}, "qmin": -(2**40), "qmax": 90}
+    high = {"accumulator_range": (2**33 - 1000, 2**33 - 1)}
+    assert prove(CRequantizer(source, "f", **wide), "tosa-16", **at, **high).equal
     with pytest.raises(AccelsimError, match="does not compile"):
         prove("tosa-single", CRequantizer("int x(\n", "requantize"), **KNOWN, **NARROW)
 

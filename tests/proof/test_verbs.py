@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from test_equivalence import C_SINGLE
 from test_explanations import network
 
 from accelsim.cli import main
@@ -90,6 +91,26 @@ def test_wrong_use(cli, files):
     ):
         status, _, err = cli(*arguments)
         assert (status, words in err) == (2, True), err
+
+
+def test_prove_with_code_of_ones_own(cli, tmp_path):
+    known = ("--multiplier", 1518500250, "--shift", -7, "--accumulators", -5000, 5000)
+    mine = tmp_path / "mine.py"
+    mine.write_text("def single(acc):\n    return max(-128, min(127, (acc * 1518500250 + 2**37) >> 38))\n")
+    status, out, _ = cli("prove", f"python:{mine}:single", "tosa-single", *known)
+    assert (status, "single and tosa-single are equal for accumulators -5000 .. 5000" in out) == (0, True)
+    assert cli("prove", "tflite-double", f"python:{mine}:single", *known)[0] == 1
+    for words, side in (
+        ("no such file", f"c:{tmp_path / 'none.c'}:f"),
+        ("defines no function 'double'", f"python:{mine}:double"),
+        ("write c:FILE:FUNCTION", "c:x.c"),
+    ):
+        status, _, err = cli("prove", side, "tosa-single", *known)
+        assert (status, words in err) == (2, True), err
+    if shutil.which("cc"):
+        source = tmp_path / "mine.c"
+        source.write_text(C_SINGLE)
+        assert cli("prove", f"c:{source}:requantize", "tosa-single", *known)[0] == 0
 
 
 def test_vectors(cli, tmp_path):
