@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from accelsim.errors import AccelsimError
 from accelsim.events import RescaleDifferences
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.measurement import measure_activity
 from accelsim.ops.mac import MacOp
-from accelsim.pricing import CostReport, price
+from accelsim.pricing import Activity, CostReport, price
+from accelsim.pricing.choose import tiles_of
 from accelsim.report import Report
 from accelsim.simulator import Run, as_array, real_array, simulate
 
 MAX_BATCH = 65536  # of one priced inference
+ACTIVITY_SAMPLES = 8  # inputs whose zeros and toggles are measured
 
 Metric = str | Callable[[np.ndarray, np.ndarray], float]
 
@@ -32,14 +35,24 @@ def cost(graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16",
     return _report(graph, price_graph(graph, load_spec(spec), batch))
 
 
-def price_graph(graph: IntegerGraph, spec: AcceleratorSpec, batch: int = 1) -> CostReport:
-    """The CostReport of a graph, checked for conservation."""
+def price_graph(
+    graph: IntegerGraph,
+    spec: AcceleratorSpec,
+    batch: int = 1,
+    *,
+    activity: Mapping[str, Activity] | None = None,
+    like: CostReport | None = None,
+) -> CostReport:
+    """The CostReport of a graph, checked for conservation.
+
+    activity: by layer, what its data do. like: a report of the same graph, spec and batch whose tilings are kept.
+    """
     if not 1 <= batch <= MAX_BATCH:
         raise AccelsimError(f"batch must be 1 to {MAX_BATCH}, not {batch}")
     sized = spec.sized_for(graph.weight_bits, graph.activation_bits)
     layers = [(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops]
-    report = price(layers, sized, edges=intermediates(graph))
-    report.check()
+    tiles = None if like is None else tiles_of(like)
+    report = price(layers, sized, edges=intermediates(graph), activity=activity, tiles=tiles)
     counted = sum(nest.macs for op in graph.mac_ops if (nest := op.loop_nest(graph.tensors, batch)))
     if counted != report.macs:
         raise AccelsimError(f"the graph has {counted} MACs, {report.macs} were priced: a defect, please report it")
@@ -61,8 +74,9 @@ def evaluate(
     metric: Metric = "top1",
     backend: str = "numba",
     progress: Callable[[int], None] | None = None,
+    activity_samples: int = ACTIVITY_SAMPLES,
 ) -> Report:
-    """Simulate a network on data bit for bit and price one inference.
+    """Simulate a network on data bit for bit and price one inference, at average activity and at that of the data.
 
     data: (inputs, labels); inputs are real values, whatever their type. labels may be None where only costs,
         events and SQNR are wanted.
@@ -70,7 +84,11 @@ def evaluate(
     metric: "top1" (fraction of samples whose largest output is the label), or a function
         (outputs float64 (N, …), labels) → number.
     progress: called with the number of samples after each batch.
+    activity_samples: inputs, spread evenly over the data, whose zeros, run lengths and bit toggles are measured for
+        the energy of real data; 0: none.
     """
+    if not 0 <= activity_samples <= MAX_BATCH:
+        raise AccelsimError(f"activity_samples must be 0 to {MAX_BATCH}, not {activity_samples}")
     inputs, labels = split(data)
     if labels is not None:
         check_labels(graph, labels, metric)
@@ -84,9 +102,14 @@ def evaluate(
             raise AccelsimError(f"float_model computes {expected.shape}, the graph {outputs.shape}")
         float_accuracy = None if labels is None else score(metric, expected, labels)
         sqnr_db = signal_to_noise_db(expected, outputs)
+    priced = price_graph(graph, run.spec)
+    activity = activity_of(graph, inputs, priced.spec, activity_samples) if activity_samples else {}
     return _report(
         graph,
-        price_graph(graph, run.spec),
+        priced,
+        data_cost=price_graph(graph, run.spec, activity=activity, like=priced) if activity else None,
+        activity=activity,
+        activity_samples=min(activity_samples, len(outputs)),
         accuracy=accuracy,
         float_accuracy=float_accuracy,
         metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
@@ -95,6 +118,18 @@ def evaluate(
         events=run.events,
         rescale_differences=rescale_differences(graph, inputs, spec),
     )
+
+
+def activity_of(
+    graph: IntegerGraph, inputs: Any, spec: str | Path | AcceleratorSpec, samples: int = ACTIVITY_SAMPLES
+) -> dict[str, Activity]:
+    """What the data do in each layer on a spec, from some inputs spread evenly over all: always the same ones."""
+    every = inputs if isinstance(inputs, tuple) else (inputs,)
+    chosen = np.unique(np.linspace(0, len(every[0]) - 1, samples).round().astype(np.int64))
+    some = tuple(x[chosen] for x in every)
+    spec = load_spec(spec)
+    run = simulate(graph, some if isinstance(inputs, tuple) else some[0], spec, keep="all")
+    return measure_activity(graph, run.tensors, spec.sized_for(graph.weight_bits, graph.activation_bits))
 
 
 def signal_to_noise_db(expected: np.ndarray, got: np.ndarray) -> float:

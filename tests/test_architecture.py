@@ -36,6 +36,7 @@ FLOORS = {
     "accelsim.simulator": 5,
     "accelsim.proof": 5,
     "accelsim.mapping": 5,
+    "accelsim.measurement": 5,
     "accelsim.report": 5,
     "accelsim.evaluation": 6,
     "accelsim.frontend": 6,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from accelsim.dataflow.machine import Machine
+from accelsim.dataflow.machine import Machine, compressed
 from accelsim.dataflow.residency import Residency
 from accelsim.shapes import ElementwiseNest
 
@@ -24,9 +24,14 @@ class ElementwisePlan:
     latency_cycles: int
 
 
-def elementwise_plan(nest: ElementwiseNest, machine: Machine, stays: Residency | None = None) -> ElementwisePlan:
+def elementwise_plan(
+    nest: ElementwiseNest,
+    machine: Machine,
+    stays: Residency | None = None,
+    coded: tuple[float, float] = (1.0, 1.0),
+) -> ElementwisePlan:
     """Each input comes from DRAM into its buffer and from there to the vector unit; outputs go the way back;
-    what is resident stays in the buffer.
+    what is resident stays in the buffer. coded: shares of inputs and outputs that a compressed link carries.
 
     Transfers and work overlap where the buffers are double buffered, else they add up.
     """
@@ -46,6 +51,10 @@ def elementwise_plan(nest: ElementwiseNest, machine: Machine, stays: Residency |
     operations = math.ceil(nest.operations)
     vector_cycles = -(-operations // int(machine.vector_lanes))
     stored = {level.name: {o: float(level.stored_bits(b)) for o, b in bits.items()} for level in machine.levels}
+    link = stored[machine.dram.name]
+    for operand in link:
+        share = coded[1] if operand == "output" else coded[0]
+        link[operand] = float(compressed(link[operand], share, machine.dram.compression))
     times = [vector_cycles]
     for level in machine.levels:
         moved = sum(

@@ -13,6 +13,8 @@ from accelsim.hardware import AcceleratorSpec
 
 #: operands that live in a memory level, and the level kind of MemorySpec.operands that holds them
 _HELD_WITH = {"bias": "weight"}
+#: counter of zeros before a value of Eyeriss's run-length code
+RLC_RUN_BITS = 5
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class Machine:
         """{level: {operand: bits that an element takes there}}, compressed where the DRAM link compresses."""
         bits = self.operand_bits(p)
         table = {level.name: {o: level.stored_bits(b) for o, b in bits.items()} for level in self.levels}
-        for operand, zeros in (("input", p.input_zeros), ("output", p.output_zeros)):
+        for operand, coded in (("input", p.input_coded), ("output", p.output_coded)):
             link = table[self.dram.name]
-            link[operand] = compressed(link[operand], zeros, self.dram.compression)
+            link[operand] = compressed(link[operand], coded, self.dram.compression)
         return table
 
     def registers_of(self, operand: str) -> Ints:
@@ -125,16 +127,17 @@ class Machine:
         )
 
 
-def compressed(bits: Ints, zeros: Ints, compression: str) -> Ints:
-    """Mean bits per element on a compressed link, never more than uncompressed.
+def compressed(bits: Ints, coded: Ints, compression: str) -> Ints:
+    """Mean bits per element on a compressed link that codes a share of the elements, never more than
+    uncompressed.
 
-    "rlc": three (5-bit run, element) pairs and a flag in a word, one pair per non-zero element (Eyeriss, JSSC
+    "rlc": three (5-bit run, element) pairs and a flag in a word, one pair per coded element (Eyeriss, JSSC
     2017); "zvc": a bit per element says whether it follows.
     """
     if compression == "rlc":
-        return np.minimum(bits, (1 - zeros) * (bits + 5 + 1 / 3))
+        return np.minimum(bits, coded * (bits + RLC_RUN_BITS + 1 / 3))
     if compression == "zvc":
-        return np.minimum(bits, (1 - zeros) * bits + 1)
+        return np.minimum(bits, coded * bits + 1)
     return bits * 1.0
 
 

@@ -61,8 +61,9 @@ class Problems:
     bias_bits: Ints
     asymmetric: Ints
     requantized: Ints
-    input_zeros: np.ndarray  # fractions of zeros, from data; 0 where unknown
-    output_zeros: np.ndarray
+    input_coded: np.ndarray  # shares of inputs and outputs that a compressed DRAM link carries; 1 where unknown
+    output_coded: np.ndarray
+    mac_zeros: np.ndarray  # share of the MACs with a zero input; 0 where unknown
     input_resident: Ints  # 1: the inputs are in their buffer already
     output_resident: Ints  # 1: the outputs stay in their buffer
     reserved_bits: Ints  # room of the input buffer that resident tensors take
@@ -123,14 +124,15 @@ def _row(nest: LoopNest) -> tuple[int, ...]:
 
 def problems_of(
     nests: Sequence[LoopNest],
-    zeros: Sequence[tuple[float, float]] | None = None,
+    data: Sequence[tuple[float, float, float]] | None = None,
     resident: Sequence[tuple[int, int, int]] | None = None,
 ) -> Problems:
-    """The nests as columns. zeros: fractions of zeros in each layer's inputs and outputs; resident: whether
-    inputs and outputs stay on chip, and the bits of buffer that resident tensors take.
+    """The nests as columns. data: of each layer the shares of inputs and outputs that a compressed link
+    carries, and of MACs with a zero input; resident: whether inputs and outputs stay on chip, and the bits of
+    buffer that resident tensors take.
     """
     table = np.array([_row(nest) for nest in nests], dtype=np.int64).reshape(len(nests), -1)
-    fractions = np.array(zeros if zeros is not None else [(0.0, 0.0)] * len(nests)).reshape(-1, 2)
+    fractions = np.array(data if data is not None else [(1.0, 1.0, 0.0)] * len(nests)).reshape(-1, 3)
     stay = np.array(resident if resident is not None else [(0, 0, 0)] * len(nests), dtype=np.int64).reshape(-1, 3)
     columns = (np.ascontiguousarray(table[:, i]) for i in range(table.shape[1]))
     return Problems(*columns, *fractions.T, *stay.T)

@@ -44,6 +44,17 @@ def area_mm2(spec: AcceleratorSpec) -> dict[str, float]:
     return parts
 
 
+def area_doubt_mm2(spec: AcceleratorSpec) -> float:
+    """Half-width of the area's band: constants err apart from each other, so their shares add in squares."""
+    tech, whole, squares = spec.technology, sum(area_mm2(spec).values()), 0.0
+    for name in ("multiplier_area", "adder_area", "register_area", "fused_brick_area", "sram_area"):
+        constant = tech.constant(name)
+        larger = constant.model_copy(update={"value": constant.value * (1 + constant.uncertainty)})
+        changed = tech.model_copy(update={"constants": {**tech.constants, name: larger}})
+        squares += (sum(area_mm2(spec.model_copy(update={"technology": changed})).values()) - whole) ** 2
+    return squares**0.5
+
+
 def leakage_mw(spec: AcceleratorSpec) -> dict[str, float]:
     """By the constant that rules it: "multiplier_leakage" (all logic) and "sram_leakage"."""
     tech, pes = spec.technology, spec.array.pes

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from accelsim.dataflow.candidates import BUDGET, all_candidates, best_rows
 from accelsim.dataflow.machine import Machine, machine_of
 from accelsim.dataflow.problem import Problems, problems_of
 from accelsim.dataflow.residency import Edges, Residency, residency
-from accelsim.dataflow.tiles import Tiles
+from accelsim.dataflow.tiles import ORDERS, Tiles
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.pricing import energy
 from accelsim.pricing.activity import Activity
+from accelsim.pricing.costs import CostReport
 from accelsim.pricing.laws import check_widths
 from accelsim.pricing.rates import rates_of
 from accelsim.shapes import LoopNest, Nest
@@ -62,7 +65,7 @@ def best_tiles(
     return plan.tiles.take(best[[position[one] for one in chosen]])
 
 
-Condition = tuple[LoopNest, tuple[float, float], tuple[int, int, int]]
+Condition = tuple[LoopNest, tuple[float, float, float], tuple[int, int, int]]
 
 
 def conditions(
@@ -71,7 +74,7 @@ def conditions(
     activity: Mapping[str, Activity] | None,
     edges: Edges | None,
 ) -> list[Condition]:
-    """Of each MAC layer: its nest, its zeros, and what of it stays on chip."""
+    """Of each MAC layer: its nest, what its data do to the link and the MACs, and what of it stays on chip."""
     stays = residency(layers, edges, machine) if edges else {}
     rows = []
     for name, _, nest in layers:
@@ -80,7 +83,7 @@ def conditions(
             rows.append(
                 (
                     nest,
-                    (known.input_zeros, known.output_zeros),
+                    (*known.coded(machine.dram.compression), known.gated_share),
                     (int(stay.inputs), int(stay.output), stay.reserved_bits),
                 )
             )
@@ -89,3 +92,12 @@ def conditions(
 
 def columns_of(rows: Sequence[Condition]) -> Problems:
     return problems_of(*(list(column) for column in zip(*rows, strict=True)))
+
+
+def tiles_of(report: CostReport) -> Tiles | None:
+    """The tiles that a report was priced at, one row per MAC layer; None where it has none."""
+    tilings = [layer.tiling for layer in report.layers if layer.macs]
+    names = ("tb", "ty", "tx", "tc", "tn")
+    columns = {name: np.array([tiling[name] for tiling in tilings], dtype=np.int64) for name in names}
+    order = np.array([ORDERS.index(str(tiling["order"])) for tiling in tilings], dtype=np.int64)
+    return Tiles(**columns, order=order) if tilings else None

@@ -80,7 +80,8 @@ class CostReport:
 
     spec: the accelerator that was priced ("sized" elements at the network's widths). area_mm2: by component,
     of the hardware, whatever the layers. constants: every constant that entered, with unit and source.
-    notes: what a reader must know (approximations, widths that do not help, …).
+    area_doubt_mm2: half-width of the area's band. notes: what a reader must know (approximations, widths that
+    do not help, …).
     """
 
     spec: AcceleratorSpec
@@ -88,6 +89,7 @@ class CostReport:
     area_mm2: Mapping[str, float]
     constants: Mapping[str, Constant]
     notes: tuple[str, ...] = ()
+    area_doubt_mm2: float = 0.0
 
     @property
     def energy_pj(self) -> dict[str, float]:
@@ -170,6 +172,11 @@ class CostReport:
     @property
     def total_area_mm2(self) -> float:
         return math.fsum(self.area_mm2.values())
+
+    @property
+    def area_band_mm2(self) -> tuple[float, float]:
+        """(low, high) of the area from the constants' uncertainties."""
+        return max(0.0, self.total_area_mm2 - self.area_doubt_mm2), self.total_area_mm2 + self.area_doubt_mm2
 
     @property
     def bytes_read(self) -> dict[str, dict[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,20 +14,19 @@ from accelsim.pricing import laws
 from accelsim.pricing.rates import Rates
 
 Counts = dict[str, dict[str, Ints]]
-#: fractions of bits that change from cycle to cycle in inputs, weights and partial sums of random operands
-AVERAGE_TOGGLES = (0.5, 0.5, 0.24)
-#: switching of a MAC's gates by those fractions: least squares over data/technology/mac_toggles.csv (gate level,
-#: yosys, 8×8, 4×8 and 4×4 bits, zero delay): correlation 0.91, rms error 23 %, largest 50 %
-TOGGLE_LAW = (0.904, 0.336, 1.585)
+_STREAM_OF = {"weight": "weight", "bias": "weight", "psum": "psum", "output": "psum"}
 
 
 @dataclass(frozen=True)
 class Term:
-    """energy_pj of one component that is proportional to one constant."""
+    """energy_pj of one component that is proportional to one constant; stream: "input", "weight" or "psum"
+    where it moves values of that stream.
+    """
 
     component: str
     constant: str
     energy_pj: Ints
+    stream: str = ""
 
 
 def adding_terms(component: str, additions: Ints, bits: Ints, rates: Rates, registers: int = 1) -> list[Term]:
@@ -39,15 +38,15 @@ def adding_terms(component: str, additions: Ints, bits: Ints, rates: Rates, regi
     ]
 
 
-def gated(amount: Ints, input_zeros: Ints | float, rates: Rates) -> Ints:
+def gated(amount: Ints, mac_zeros: Ints | float, rates: Rates) -> Ints:
     """What is left of work that a zero input stops, where the elements gate it."""
-    return amount * (1 - input_zeros) if rates.array.zero_gating else amount
+    return amount * (1 - mac_zeros) if rates.array.zero_gating else amount
 
 
 def mac_terms(plan: Schedules, lanes: Ints, rates: Rates) -> list[Term]:
     """What the processing elements spend, and the additions of partial sums at their edge."""
     p = plan.problems
-    macs = gated(p.macs, p.input_zeros, rates)
+    macs = gated(p.macs, p.mac_zeros, rates)
     part = laws.element(
         rates.array, rates.technology, p.weight_bits, p.activation_bits, "multiplier_energy_exponent", lanes
     )
@@ -72,7 +71,7 @@ def memory_terms(
     rates: Rates,
 ) -> list[Term]:
     """Accesses of DRAM and buffers, in words as they are packed; the wires between buffers and array."""
-    terms, wired_bits = [], 0.0
+    terms, wired_bits = [], dict.fromkeys(("input", "weight", "psum"), 0.0)
     for level in levels:
         if level.kind == "registers":
             continue
@@ -84,9 +83,11 @@ def memory_terms(
                     moved = 8 * level.bytes_for(elements, stored[level.name][operand])
                 energy = energy + moved / level.word_bits * pj
                 if level.kind == "sram":
-                    wired_bits = wired_bits + elements * bits[operand]
+                    stream = _STREAM_OF.get(operand, "input")
+                    wired_bits[stream] = wired_bits[stream] + elements * bits[operand]
         terms.append(Term(level.name, rates.constant_of[level.name], energy))
-    return [*terms, Term("wires", "wire_energy", wired_bits * rates.wire_pj_per_bit)]
+    wires = (Term("wires", "wire_energy", moved * rates.wire_pj_per_bit, s) for s, moved in wired_bits.items())
+    return [*terms, *wires]
 
 
 def register_file_terms(plan: Schedules, machine: Machine, rates: Rates) -> list[Term]:
@@ -98,7 +99,7 @@ def register_file_terms(plan: Schedules, machine: Machine, rates: Rates) -> list
         moved = 0.0
         for operand, accesses in plan.counts.register_accesses.items():
             if operand in level.operands:
-                zeros = 0.0 if operand == "input" else plan.problems.input_zeros
+                zeros = 0.0 if operand == "input" else plan.problems.mac_zeros
                 moved = moved + gated(accesses, zeros, rates) * bits[operand]
         terms.append(Term(level.name, "register_file_energy", moved * rates.value("register_file_energy")))
     return terms
@@ -149,33 +150,6 @@ def schedule_terms(plan: Schedules, machine: Machine, rates: Rates) -> list[Term
         *register_file_terms(plan, machine, rates),
         *vector_terms(plan.vector_operations, rates),
         *standing_terms(plan.latency_cycles, rates),
-    ]
-
-
-def switching(inputs: Ints, weights: Ints, sums: Ints) -> Ints:
-    """Switching of a multiplier and its adder relative to random operands, from toggles (`TOGGLE_LAW`)."""
-    return sum(factor * toggles for factor, toggles in zip(TOGGLE_LAW, (inputs, weights, sums), strict=True))
-
-
-def toggled(terms: Iterable[Term], inputs: Ints, weights: Ints, sums: Ints) -> list[Term]:
-    """The terms with multipliers and adders in proportion to `switching`, wires to the inputs' toggles.
-
-    Registers keep their energy: it is mostly clock.
-    """
-    average = switching(*AVERAGE_TOGGLES)
-    mac = switching(inputs, weights, sums) / average
-    scales = {
-        "multiplier_energy": mac,
-        "fused_brick_energy": mac,
-        "adder_energy": mac,
-        "wire_energy": inputs / AVERAGE_TOGGLES[0],
-    }
-    touched = ("mac", "accumulator", "wires")
-    return [
-        replace(term, energy_pj=term.energy_pj * scales[term.constant])
-        if term.component in touched and term.constant in scales
-        else term
-        for term in terms
     ]
 
 

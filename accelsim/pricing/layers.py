@@ -8,6 +8,7 @@ import numpy as np
 
 from accelsim.dataflow.elementwise import elementwise_plan
 from accelsim.dataflow.machine import Machine
+from accelsim.dataflow.problem import Ints
 from accelsim.dataflow.residency import Residency
 from accelsim.dataflow.schedule import Schedules
 from accelsim.dataflow.tiles import ORDERS
@@ -15,6 +16,7 @@ from accelsim.pricing import energy
 from accelsim.pricing.activity import Activity
 from accelsim.pricing.costs import LayerCost
 from accelsim.pricing.rates import Rates
+from accelsim.pricing.switching import toggled
 from accelsim.shapes import ElementwiseNest
 
 
@@ -27,9 +29,12 @@ def mac_costs(
 ) -> list[LayerCost]:
     """LayerCost of each row of a plan; labels: (name, operator kind)."""
     terms = energy.schedule_terms(plan, machine, rates)
-    toggles = [activity.get(name, Activity()).toggles(energy.AVERAGE_TOGGLES) for name, _ in labels]
-    terms = energy.toggled(terms, *np.array(toggles).T)
-    parts, band = energy.by_component(terms), energy.band_pj(terms, rates)
+    band_of_law: Ints = 0.0
+    if activity:
+        known = [activity.get(name, Activity()) for name, _ in labels]
+        terms, scaled = toggled(terms, plan, machine, rates, known)
+        band_of_law = scaled * rates.technology.constant("toggle_input").uncertainty
+    parts, band = energy.by_component(terms), np.hypot(energy.band_pj(terms, rates), band_of_law)
     p, stored = plan.problems, machine.stored(plan.problems)
     sides = [
         {
@@ -89,8 +94,9 @@ def elementwise_cost(
     machine: Machine,
     rates: Rates,
     stays: Residency | None,
+    activity: Activity,
 ) -> LayerCost:
-    plan = elementwise_plan(nest, machine, stays)
+    plan = elementwise_plan(nest, machine, stays, activity.coded(machine.dram.compression))
     terms = [
         *energy.memory_terms(machine.levels, plan.reads, plan.writes, plan.bits, plan.stored, rates),
         *energy.adding_terms("vector", plan.operations, nest.operation_bits, rates, registers=2),

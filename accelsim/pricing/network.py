@@ -12,11 +12,12 @@ from accelsim.dataflow.tiles import Tiles
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec
 from accelsim.pricing.activity import Activity
-from accelsim.pricing.area import area_mm2
+from accelsim.pricing.area import area_doubt_mm2, area_mm2
 from accelsim.pricing.choose import Layers, best_tiles, columns_of, conditions, sized_spec
 from accelsim.pricing.costs import CostReport, LayerCost
 from accelsim.pricing.layers import elementwise_cost, mac_costs
 from accelsim.pricing.rates import rates_of, used_constants
+from accelsim.pricing.switching import calibration_note
 from accelsim.shapes import ElementwiseNest, LoopNest
 
 
@@ -62,13 +63,15 @@ def price(
         if nest is None:
             costs[i] = LayerCost(name, kind, 0, {}, 0, 0, 0, {}, {}, 0.0)
         elif isinstance(nest, ElementwiseNest):
-            costs[i] = elementwise_cost(name, kind, nest, machine, rates, stays.get(name))
+            known = (activity or {}).get(name, Activity())
+            costs[i] = elementwise_cost(name, kind, nest, machine, rates, stays.get(name), known)
     report = CostReport(
         spec,
         tuple(costs[i] for i in range(len(layers))),
         area_mm2(spec),
-        used_constants(spec),
+        used_constants(spec, with_data=bool(activity)),
         _notes(nests, spec, activity),
+        area_doubt_mm2(spec),
     )
     report.check()
     return report
@@ -92,11 +95,12 @@ def _notes(
         )
     if activity:
         notes.append(
-            "Energy of real data: zeros gate and compress where the spec says so; toggles scale multipliers and adders "
-            "by a law fitted to gate-level switching of synthesised MACs (rms error 23 %, without glitches)."
+            "Energy of real data: zeros gate and compress where the spec says so; toggles scale multipliers, adders "
+            "and wires; stationary operands stand still."
         )
+        notes.append(calibration_note(array))
     else:
-        notes.append("Energy is at average activity: data do not enter.")
+        notes.append("Energy at average activity: data do not enter it.")
     if "clock_energy" not in spec.technology.constants:
         notes.append("Clock tree, control and input/output pads are not modeled.")
     return tuple(notes)

@@ -56,9 +56,10 @@ def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, 
     return table.read_pj * scale, table.write_pj * scale
 
 
-def used_constants(spec: AcceleratorSpec) -> dict[str, Constant]:
-    """The constants of the technology that enter energy or area on this spec."""
-    idle = {name for name in spec.technology.constants if name.startswith(("evoapprox_", "dram_"))}
+def used_constants(spec: AcceleratorSpec, with_data: bool = False) -> dict[str, Constant]:
+    """The constants of the technology that enter energy or area on this spec; with_data: toggles do, too."""
+    unused = ("evoapprox_", "dram_") if with_data else ("evoapprox_", "dram_", "toggle_")
+    idle = {name for name in spec.technology.constants if name.startswith(unused)}
     if spec.array.pe != "fused":
         idle |= {name for name in spec.technology.constants if name.startswith("fused_brick")}
     if spec.array.clock_gating:

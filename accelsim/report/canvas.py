@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _GRID = "#010203", "#040506"  # stand-ins that the page replaces by its own colours
+INK, _GRID = "#010203", "#040506"  # stand-ins that the page replaces by its own colours
 _WIDTH_IN = 5.2
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp and readable by machines
     "font.size": 8.5,
     "axes.edgecolor": _GRID,
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "xtick.color": _GRID,
-    "xtick.labelcolor": _INK,
+    "xtick.labelcolor": INK,
     "ytick.color": _GRID,
-    "ytick.labelcolor": _INK,
-    "text.color": _INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
     "grid.color": _GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -76,7 +76,7 @@ def to_svg(figure: Figure, title: str) -> str:
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = svg.replace(_INK, "currentColor").replace(_GRID, "var(--line)")
+    svg = svg.replace(INK, "currentColor").replace(_GRID, "var(--line)")
     label = f'<svg role="img" aria-label={quoteattr(title)}'
     return svg.replace("<svg", label, 1).replace(">", f"><title>{escape(title)}</title>", 1)
 

@@ -71,18 +71,22 @@ def _body(report: Report) -> str:
         totals=total_rows(report),
         metric_title=f"{report.metric}, {count(report.samples)} samples",
         accuracy_svg=plots.accuracy_figure(report) if known else "",
-        energy_svg=plots.energy_figure(cost) if cost.layers else "",
+        energy_svg=plots.energy_figure(cost, report.data_cost) if cost.layers else "",
         latency_svg=plots.latency_figure(cost) if cost.layers else "",
         traffic_svg=plots.traffic_figure(cost) if any(cost.bytes_read.values()) else "",
         roofline_svg=plots.roofline_figure(cost) if cost.roofline() else "",
         events_svg=plots.events_figure(report) if overflowed else "",
         component_text=_component_text(cost),
-        layer_columns=_layer_columns(cost),
+        layer_columns=_layer_columns(report),
+        data_columns=_DATA_COLUMNS,
+        data_rows=_data_cells(report),
+        component_columns=[("component", "text"), ("average activity", ""), ("real data", ""), ("change", "")],
+        component_rows=_component_cells(report),
         layer_rows=_layer_cells(report),
         event_text=_event_text(report),
         event_columns=_event_columns(report),
         event_rows=_event_cells(report),
-        area_text=f"{report.area_mm2:.3g} mm²: "
+        area_text=f"{report.area_mm2:.3g} mm² ({_area_band(cost)}): "
         + ", ".join(f"{name} {mm2:.3g}" for name, mm2 in cost.area_mm2.items()),
         constant_rows=[
             {
@@ -94,9 +98,14 @@ def _body(report: Report) -> str:
                     c.source,
                 ]
             }
-            for name, c in cost.constants.items()
+            for name, c in report.constants.items()
         ],
     )
+
+
+def _area_band(cost: CostReport) -> str:
+    low, high = cost.area_band_mm2
+    return f"{low:.3g} to {high:.3g}"
 
 
 def _accumulators(report: Report) -> str:
@@ -111,11 +120,59 @@ def _component_text(cost: CostReport) -> str:
     return ", ".join(f"{name} {percent(pj / whole)}" for name, pj in parts if pj > 0.0005 * whole)
 
 
-def _layer_columns(cost: CostReport) -> list[tuple[str, str]]:
+_DATA_COLUMNS = [
+    ("layer", "text"),
+    *((name, "") for name in ("zeros in", "zeros out", "zero MACs", "input toggles", "weight toggles")),
+    *((name, "") for name in ("psum toggles", "average", "real data", "change", "DRAM")),
+]
+
+
+def _data_cells(report: Report) -> list[dict[str, list[Cell]]]:
+    """Per layer: what its data do, and what that changes."""
+    if report.data_cost is None:
+        return []
+    rows = []
+    for layer, real in zip(report.cost.layers, report.data_cost.layers, strict=True):
+        known = report.activity.get(layer.name)
+        if known is None or not layer.latency_cycles:
+            continue
+        error = f" ± {percent(known.psum_toggles_error)}" if known.psum_toggles_error else ""
+        shares = [percent(known.input_zeros), percent(known.output_zeros)]
+        shares += ["" if value is None else percent(value) for value in (known.mac_zeros, *known.toggles)]
+        shares[-1] += error if shares[-1] else ""
+        cells: list[Cell] = [layer.name, *shares, energy(layer.total_energy_pj), energy(real.total_energy_pj)]
+        cells.append(_change(layer.total_energy_pj, real.total_energy_pj))
+        cells.append(si(real.bytes_at(report.spec.dram.name), "B"))
+        rows.append({"cells": cells})
+    return rows
+
+
+def _component_cells(report: Report) -> list[dict[str, list[Cell]]]:
+    if report.data_cost is None:
+        return []
+    real = report.data_cost.energy_pj
+    parts = sorted(report.cost.energy_pj.items(), key=lambda item: -item[1])
+    rows: list[dict[str, list[Cell]]] = [
+        {"cells": [name, energy(pj), energy(real.get(name, 0.0)), _change(pj, real.get(name, 0.0))]}
+        for name, pj in parts
+    ]
+    whole = report.data_cost.total_energy_pj
+    total: list[Cell] = ["total", energy(report.energy_pj), energy(whole), _change(report.energy_pj, whole)]
+    return [*rows, {"cells": total, "front": True}]  # type: ignore[dict-item]
+
+
+def _change(before: float, after: float) -> str:
+    change = 100 * (after / before - 1) if before else 0.0
+    return f"{change:+.1f} %" if abs(change) >= 0.05 else ""
+
+
+def _layer_columns(report: Report) -> list[tuple[str, str]]:
+    cost = report.cost
     names = [
         "bits",
         "MACs",
         "energy",
+        *(["real data"] if report.data_cost else []),
         "latency",
         "stalled",
         "utilization",
@@ -127,6 +184,7 @@ def _layer_columns(cost: CostReport) -> list[tuple[str, str]]:
 def _layer_cells(report: Report) -> list[dict[str, list[Cell]]]:
     cost = report.cost
     largest_pj = max((layer.total_energy_pj for layer in cost.layers), default=0.0) or 1.0
+    with_data = {layer.name: layer.total_energy_pj for layer in report.data_cost.layers} if report.data_cost else {}
     slowest = max((layer.latency_cycles for layer in cost.layers), default=0) or 1
     rows = []
     for number, layer in enumerate(cost.layers, 1):
@@ -137,6 +195,7 @@ def _layer_cells(report: Report) -> list[dict[str, list[Cell]]]:
             bits_text(report, layer.name),
             si(layer.macs) if layer.macs else "",
             (energy(layer.total_energy_pj), f"{100 * layer.total_energy_pj / largest_pj:.0f}"),
+            *([energy(with_data[layer.name])] if with_data else []),
             (
                 si(layer.latency_cycles / cost.spec.clock_hz, "s"),
                 f"{100 * layer.latency_cycles / slowest:.0f}",

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from accelsim.report.canvas import (
+    INK,
     OPERAND_COLORS,
     PALETTE,
     component_colors,
@@ -44,8 +45,8 @@ def accuracy_figure(report: Report) -> str:
         return to_svg(figure, "Accuracy in per cent: " + ", ".join(f"{k} {v:.2f}" for k, v in known.items()))
 
 
-def energy_figure(cost: CostReport) -> str:
-    """Energy of each layer, stacked by component."""
+def energy_figure(cost: CostReport, with_data: CostReport | None = None) -> str:
+    """Energy of each layer, stacked by component; a mark where the real data put the total."""
     components = energy_components(cost)
     names = [layer.name for layer in cost.layers]
     scale, unit = unit_scale([layer.total_energy_pj * 1e-12 for layer in cost.layers], "J")
@@ -55,6 +56,14 @@ def energy_figure(cost: CostReport) -> str:
             parts = [layer.energy_pj.get(component, 0.0) for layer in cost.layers]
             tips = [f"{name}, {component}: {energy(pj)}" for name, pj in zip(names, parts, strict=True)]
             start = stack(axes, start, [pj * 1e-12 * scale for pj in parts], color, component, tips)
+        if with_data is not None:
+            totals = [layer.total_energy_pj for layer in with_data.layers]
+            for place, (name, pj) in enumerate(zip(names, totals, strict=True)):
+                if pj:
+                    label = "real data" if place == next(i for i, t in enumerate(totals) if t) else None
+                    at = pj * 1e-12 * scale
+                    (mark,) = axes.plot([at, at], [place - 0.42, place + 0.42], color=INK, linewidth=1.6, label=label)
+                    tip(mark, f"{name}, real data: {energy(pj)}")
         name_rows(axes, names)
         axes.set_xlabel(f"energy per inference, {unit}")
         legend(figure, axes)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelsim.events import LayerEvents, RescaleDifferences
-from accelsim.hardware import AcceleratorSpec
+from accelsim.hardware import AcceleratorSpec, Constant
+from accelsim.pricing.activity import Activity
 from accelsim.pricing.costs import CostReport
 from accelsim.report.files import save_as
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 class Report:
     """The result of `cost` (without data) and of `evaluate` (with data); totals are those of one inference.
 
-    network, profile: names. cost: prices per layer, with the accelerator that was priced.
+    network, profile: names. cost: prices per layer at average activity, with the accelerator that was priced.
     accuracy, float_accuracy: the metric of the integer and of the float network, a fraction of 0 to 1 for
     "top1"; None where no data or no float network was given. sqnr_db: of the outputs against the float
     network's. samples: number of inputs that were simulated. layer_bits: layer → (weight bits, activation
     bits), weight bits None for layers without weights. events, rescale_differences: per layer, over all
-    samples. notes: what a reader must know. versions: of the packages that took part. command: what made this
-    report.
+    samples. data_cost: the same schedule priced with activity: layer → what its data do, measured on
+    activity_samples of the inputs; None where no data were given. notes: what a reader must know. versions: of
+    the packages that took part. command: what made this report.
     """
 
     network: str
@@ -42,6 +44,9 @@ class Report:
     samples: int = 0
     events: tuple[LayerEvents, ...] = ()
     rescale_differences: tuple[RescaleDifferences, ...] = ()
+    data_cost: CostReport | None = None
+    activity: Mapping[str, Activity] = field(default_factory=dict)
+    activity_samples: int = 0
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
@@ -52,7 +57,13 @@ class Report:
 
     @property
     def energy_pj(self) -> float:
+        """At average activity."""
         return self.cost.total_energy_pj
+
+    @property
+    def data_energy_pj(self) -> float | None:
+        """At the activity of the data; None where no data were given."""
+        return None if self.data_cost is None else self.data_cost.total_energy_pj
 
     @property
     def latency_s(self) -> float:
@@ -89,7 +100,13 @@ class Report:
     @property
     def all_notes(self) -> tuple[str, ...]:
         """Notes of the simulation, then those of the prices, each once."""
-        return tuple(dict.fromkeys((*self.notes, *self.cost.notes)))
+        with_data = () if self.data_cost is None else self.data_cost.notes
+        return tuple(dict.fromkeys((*self.notes, *self.cost.notes, *with_data)))
+
+    @property
+    def constants(self) -> dict[str, Constant]:
+        """Every constant that entered, those of the toggle law included."""
+        return {**self.cost.constants, **({} if self.data_cost is None else self.data_cost.constants)}
 
     @property
     def layers(self) -> pandas.DataFrame:
@@ -130,12 +147,14 @@ class Report:
                     "peak_power_w": cost.peak_power_w,
                     "energy_delay_js": cost.energy_delay_js,
                     "area_mm2": self.area_mm2,
+                    "area_band_mm2": cost.area_band_mm2,
                     "dram_bytes": self.dram_bytes,
                     "macs": cost.macs,
                     "utilization": cost.utilization,
                     "tops": cost.tops,
                     "tops_per_watt": cost.tops_per_watt,
                 },
+                "data_totals": None if self.data_cost is None else _data_totals(self),
                 "energy_pj": cost.energy_pj,
                 "area_mm2": cost.area_mm2,
                 "bytes_read": cost.bytes_read,
@@ -145,7 +164,8 @@ class Report:
                 "events": [asdict(e) for e in self.events],
                 "rescale_differences": [asdict(r) for r in self.rescale_differences],
                 "accelerator": self.spec.model_dump(mode="json", exclude={"technology": {"constants"}}),
-                "constants": {k: c.model_dump() for k, c in cost.constants.items()},
+                "activity": {name: asdict(a) for name, a in self.activity.items()},
+                "constants": {k: c.model_dump() for k, c in self.constants.items()},
                 "notes": self.all_notes,
                 "versions": self.versions,
                 "command": self.command,
@@ -184,6 +204,20 @@ class Report:
         from accelsim.report.html import report_fragment
 
         return report_fragment(self)
+
+
+def _data_totals(report: Report) -> dict[str, Any]:
+    cost = report.data_cost
+    assert cost is not None
+    return {
+        "samples": report.activity_samples,
+        "energy_pj": cost.total_energy_pj,
+        "energy_band_pj": cost.band_pj,
+        "energy_by_component_pj": cost.energy_pj,
+        "latency_s": cost.latency_s,
+        "power_w": cost.power_w,
+        "dram_bytes": cost.dram_bytes,
+    }
 
 
 def _span(bits: list[int]) -> str:

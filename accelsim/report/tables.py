@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accelsim.pricing.costs import CostReport
+    from accelsim.pricing.activity import Activity
+    from accelsim.pricing.costs import CostReport, LayerCost
     from accelsim.report.report import Report
 
 Row = dict[str, Any]
@@ -26,6 +27,7 @@ def layer_rows(report: Report) -> list[Row]:
     cost = report.cost
     components = energy_components(cost)
     traffic = _traffic_columns(cost)
+    with_data = {layer.name: layer for layer in report.data_cost.layers} if report.data_cost else {}
     events = {e.name: e for e in report.events}
     rescales = {r.name: r for r in report.rescale_differences}
     rows = []
@@ -52,6 +54,8 @@ def layer_rows(report: Report) -> list[Row]:
         for memory, operand, way in traffic:
             moved = layer.bytes_read if way == "read" else layer.bytes_written
             row[f"{memory}_{operand}_{way}_bytes"] = moved.get(memory, {}).get(operand, 0)
+        if with_data:
+            row |= _data_columns(with_data[layer.name], report.activity.get(layer.name), cost.spec.dram.name)
         if events:
             event = events.get(layer.name)
             row["accumulator_bits"] = event.accumulator_bits if event else None
@@ -64,6 +68,20 @@ def layer_rows(report: Report) -> list[Row]:
             row["rescales_differing"] = rescale.differing if rescale else 0
         rows.append(row)
     return rows
+
+
+def _data_columns(layer: LayerCost, activity: Activity | None, dram: str) -> Row:
+    """What the real data cost in one layer, and what they do there; None where it does not apply."""
+    row: Row = {
+        "data_energy_pj": layer.total_energy_pj,
+        "data_energy_pj_low": layer.band_pj[0],
+        "data_energy_pj_high": layer.band_pj[1],
+        f"data_{dram}_bytes": layer.bytes_at(dram),
+        "data_latency_cycles": layer.latency_cycles,
+    }
+    names = ("input_zeros", "output_zeros", "mac_zeros")
+    names += ("input_toggles", "weight_toggles", "psum_toggles", "psum_toggles_error")
+    return row | {name: getattr(activity, name) if activity else None for name in names}
 
 
 def traffic_rows(cost: CostReport) -> list[Row]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from accelsim.report.units import count, energy, percent, si
 
 if TYPE_CHECKING:
+    from accelsim.pricing.costs import CostReport
     from accelsim.report.report import Report
 
 
@@ -49,15 +50,18 @@ def total_rows(report: Report) -> list[tuple[str, str, str]]:
     """(what, value, remark) of every total, in the order of reading."""
     cost = report.cost
     cycles = f"{count(cost.latency_cycles)} cycles at {si(cost.spec.clock_hz, 'Hz')}"
-    low, high = cost.band_pj
     rows = [*_quality_rows(report)]
+    name = "energy, average activity" if report.data_cost else "energy"
     rows += [
-        ("energy", energy(report.energy_pj), f"{energy(low)} to {energy(high)}" if high > low else ""),
+        (name, energy(report.energy_pj), _band(cost)),
+        *_data_rows(report),
         ("latency", si(report.latency_s, "s"), f"{cycles}, {count(cost.stall_cycles)} of them stalled"),
         ("power", si(report.power_w, "W"), f"average; {si(cost.peak_power_w, 'W')} in the hungriest layer"),
-        ("area", f"{report.area_mm2:.3g} mm²", f"{cost.spec.technology.node_nm:g} nm"),
+        ("area", f"{report.area_mm2:.3g} mm²", _area_remark(cost)),
         ("DRAM traffic", si(report.dram_bytes, "B"), "read and written"),
-        ("MACs", si(cost.macs), f"{percent(cost.utilization)} of peak, {cost.tops_per_watt:.3g} TOPS/W"),
+        ("MACs", si(cost.macs), f"{percent(cost.utilization)} of peak"),
+        ("throughput", f"{cost.tops:.3g} TOPS", f"{cost.tops_per_watt:.3g} TOPS/W"),
+        ("energy-delay product", si(cost.energy_delay_js, "J·s"), ""),
     ]
     if report.events:
         hit, whole = (sum(getattr(e, k) for e in report.events) for k in ("outputs_with_events", "outputs"))
@@ -66,6 +70,25 @@ def total_rows(report: Report) -> list[tuple[str, str, str]]:
         hit, whole = (sum(getattr(r, k) for r in report.rescale_differences) for k in ("differing", "outputs"))
         rows.append(("rescale", count(hit), f"of {count(whole)} outputs differ from one exact rounding"))
     return rows
+
+
+def _band(cost: CostReport) -> str:
+    low, high = cost.band_pj
+    return f"{energy(low)} to {energy(high)}" if high > low else ""
+
+
+def _area_remark(cost: CostReport) -> str:
+    low, high = cost.area_band_mm2
+    band = f"{low:.3g} to {high:.3g} mm², " if high > low else ""
+    return f"{band}{cost.spec.technology.node_nm:g} nm"
+
+
+def _data_rows(report: Report) -> list[tuple[str, str, str]]:
+    if report.data_cost is None:
+        return []
+    change = report.data_cost.total_energy_pj / report.energy_pj - 1 if report.energy_pj else 0.0
+    remark = f"{100 * change:+.1f} %; {_band(report.data_cost)}; from {count(report.activity_samples)} samples"
+    return [("energy, real data", energy(report.data_cost.total_energy_pj), remark)]
 
 
 def _quality_rows(report: Report) -> list[tuple[str, str, str]]:
@@ -111,7 +134,9 @@ def _layers(report: Report) -> Table:
     table = open_table()
     table.add_column("layer", overflow="ellipsis", max_width=34)  # these two give way where space is short
     table.add_column("operator", overflow="ellipsis")
-    for name in ("bits", "MACs", "energy", "latency", "util.", "DRAM"):
+    with_data = {layer.name: layer for layer in report.data_cost.layers} if report.data_cost else {}
+    energies = ("energy", "real data") if with_data else ("energy",)
+    for name in ("bits", "MACs", *energies, "latency", "util.", "DRAM"):
         table.add_column(name, justify="right", no_wrap=True)
     if events:
         table.add_column("overflow", justify="right", no_wrap=True)
@@ -122,6 +147,7 @@ def _layers(report: Report) -> Table:
             bits_text(report, layer.name),
             si(layer.macs) if layer.macs else "",
             energy(layer.total_energy_pj),
+            *([energy(with_data[layer.name].total_energy_pj)] if with_data else []),
             si(layer.latency_cycles / cost.spec.clock_hz, "s"),
             percent(layer.utilization, 0) if layer.macs else "",
             si(layer.bytes_at(cost.spec.dram.name), "B"),

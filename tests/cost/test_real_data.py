@@ -10,8 +10,9 @@ import pytest
 from networks import conv
 
 from accelsim.errors import AccelsimError
-from accelsim.hardware import load_spec
-from accelsim.pricing import Activity, energy, price
+from accelsim.hardware import load_spec, load_technology
+from accelsim.pricing import Activity, price
+from accelsim.pricing.switching import AVERAGE_TOGGLES, CHECKED_FIT, switching
 
 LAYERS = [("conv", "conv2d", conv(16, 16, 32, 3))]
 
@@ -20,26 +21,50 @@ def test_toggle_law_is_the_fit_to_gate_level_switching():
     file = resources.files("accelsim") / "data" / "technology" / "mac_toggles.csv"
     rows = list(csv.DictReader(line for line in file.read_text("utf-8").splitlines() if line[0] != "#"))
     toggles = np.array([[float(r[f"{o}_toggles"]) for o in ("input", "weight", "psum")] for r in rows])
-    switching = np.array([float(r["switching"]) for r in rows])
-    fitted = np.linalg.lstsq(toggles / switching[:, None], np.ones(len(rows)), rcond=None)[0]
-    assert np.allclose(fitted, energy.TOGGLE_LAW, atol=0.002)
-    law = energy.switching(*toggles.T)
-    assert len(rows) == 36 and np.corrcoef(law, switching)[0, 1] > 0.9
-    assert np.sqrt(np.mean((law / switching - 1) ** 2)) < 0.24
-    slope = law @ switching / (law @ law)
-    assert 0.85 < slope < 1.15
+    gates = np.array([float(r["switching"]) for r in rows])
+    fitted = np.linalg.lstsq(toggles / gates[:, None], np.ones(len(rows)), rcond=None)[0]
+    technology = load_technology("45nm")
+    constants = [technology.constant(f"toggle_{o}").value for o in ("input", "weight", "psum")]
+    assert len(rows) == 36 and np.allclose(fitted, constants, atol=0.002)
+    law = switching(*toggles.T, technology)
+    correlation, slope, rms = CHECKED_FIT
+    assert np.corrcoef(law, gates)[0, 1] == pytest.approx(correlation, abs=0.005)
+    assert law @ gates / (law @ law) == pytest.approx(slope, abs=0.005)
+    assert np.sqrt(np.mean((law / gates - 1) ** 2)) == pytest.approx(rms, abs=0.005)
 
 
 def test_average_toggles_change_nothing_and_quiet_data_cost_less():
-    plain = price(LAYERS, "edge-16x16")
-    average = Activity(0, 0, *energy.AVERAGE_TOGGLES)
-    same = price(LAYERS, "edge-16x16", activity={"conv": average})
-    quiet = price(LAYERS, "edge-16x16", activity={"conv": Activity(0, 0, 0.2, 0.5, 0.1)})
-    assert same.energy_pj == pytest.approx(plain.energy_pj)
+    plain = price(LAYERS, "micro-8x8")
+    same = price(LAYERS, "micro-8x8", activity={"conv": Activity(0, 0, *AVERAGE_TOGGLES)})
+    quiet = price(LAYERS, "micro-8x8", activity={"conv": Activity(0, 0, 0.2, 0.4, 0.1)})
+    for part in ("mac", "accumulator"):
+        assert same.energy_pj[part] == pytest.approx(plain.energy_pj[part])
     for part in ("mac", "accumulator", "wires"):
         assert quiet.energy_pj[part] < plain.energy_pj[part]
     assert quiet.energy_pj["buffer"] == plain.energy_pj["buffer"]
-    assert plain.notes != quiet.notes and any("gate-level" in note for note in quiet.notes)
+    assert any("Toggle term, calibrated" in note for note in quiet.notes) and not set(quiet.notes) <= set(plain.notes)
+    assert "toggle_input" in quiet.constants and "toggle_input" not in plain.constants
+    widths = [(high - low) / report.total_energy_pj for report in (same, plain) for low, high in (report.band_pj,)]
+    assert widths[0] > widths[1], "the law's own doubt widens the band"
+
+
+def test_a_stationary_operand_stands_still():
+    """Each weight of a weight-stationary array meets 256 outputs: what its bits do between them is nothing."""
+    activity = {"conv": Activity(0, 0, *AVERAGE_TOGGLES)}
+    plain = price(LAYERS, "edge-16x16")
+    report = price(LAYERS, "edge-16x16", activity=activity)
+    constants = {o: report.constants[f"toggle_{o}"].value for o in ("input", "weight", "psum")}
+    average = sum(constants[o] * t for o, t in zip(constants, AVERAGE_TOGGLES, strict=True))
+    still = average - constants["weight"] * 0.5 * (1 - 1 / 256)
+    moving = plain.energy_pj["mac"] - report.energy_pj["mac"]
+    per_mac = plain.constants["multiplier_energy"].value + 16 * plain.constants["adder_energy"].value
+    assert moving == pytest.approx(report.macs * per_mac * (1 - still / average), rel=1e-3)
+
+
+def test_uncalibrated_where_no_gates_were_simulated():
+    nest = conv(16, 16, 32, 3, weight_bits=16, activation_bits=16)
+    notes = price([("c", "conv2d", nest)], "edge-16x16", activity={"c": Activity()}).notes
+    assert any("uncalibrated for sized elements of 16×16 bits" in note for note in notes)
 
 
 def test_zeros_gate_only_where_the_spec_says_so():
@@ -59,6 +84,8 @@ def test_compression_moves_fewer_bytes_and_never_more(compression):
 
 
 def test_fractions_are_checked():
+    coded = Activity(input_zeros=0.6, input_coded=0.45, output_zeros=0.5)
+    assert coded.coded("rlc") == (0.45, 0.5) and coded.coded("zvc") == (0.4, 0.5)
     for wrong in ({"input_zeros": 1.2}, {"psum_toggles": -0.1}):
         with pytest.raises(AccelsimError, match=next(iter(wrong))):
             Activity(**wrong)
