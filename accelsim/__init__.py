@@ -29,6 +29,7 @@ _PUBLIC = {
     "load": "accelsim.graph",
     "QuantConfig": "accelsim.frontend.config",
     "from_torch": "accelsim.frontend.api",
+    "prepare_qat": "accelsim.frontend.training.prepare",
     "Run": "accelsim.simulator",
     "simulate": "accelsim.simulator",
     "Report": "accelsim.report",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from accelsim.evaluation import cost
     from accelsim.frontend.api import from_torch
     from accelsim.frontend.config import QuantConfig
+    from accelsim.frontend.training.prepare import prepare_qat
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
     from accelsim.multiplier import decompose_multiplier, smallest_multiplier

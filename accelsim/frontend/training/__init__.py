@@ -1,0 +1,1 @@
+"""Quantization-aware training: a torch module that computes what the integer graph will compute."""
