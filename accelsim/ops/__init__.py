@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Add, Clamp, Requantize
 from accelsim.ops.base import Computed, Op, TensorInfo
+from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.concat import Concat
+from accelsim.ops.constant import Constant
+from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
+from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
+from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
+from accelsim.ops.slicing import Slice
+from accelsim.ops.softmax import Softmax
+from accelsim.ops.transpose_conv import TransposeConv2d
 
 #: every operator by its word
 OPS: dict[str, type[Op]] = {
@@ -15,16 +24,33 @@ OPS: dict[str, type[Op]] = {
     for op in (
         Conv2d,
         Linear,
+        TransposeConv2d,
+        BatchMatMul,
         Add,
+        Sub,
+        Mul,
+        Maximum,
+        Minimum,
         Requantize,
         Clamp,
+        Lut,
+        Logistic,
+        Tanh,
+        LeakyRelu,
+        Softmax,
         MaxPool2d,
         AveragePool2d,
         Mean,
+        ResizeBilinear,
+        ResizeNearest,
         Reshape,
         Transpose,
         Concat,
+        Slice,
         Pad,
+        Gather,
+        Embedding,
+        Constant,
     )
 }
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accelsim.ops.base import Computed, Op, TensorInfo
+from accelsim.ops.broadcasting import aligned, broadcast_shape
 from accelsim.ops.shape import elementwise_nest
 from accelsim.requant import Requantizer
 from accelsim.shapes import ElementwiseNest
 
+if TYPE_CHECKING:
+    from accelsim_kernels.step import Step
+
 
 @dataclass(frozen=True, eq=False)
 class Add(Op):
-    """The code of the real sum of two tensors on grids of their own (equations E8, E9).
+    """The code of the real sum of two tensors on grids of their own, broadcast (equations E8, E9).
 
     arithmetic: a name of accelsim_kernels.names.ARITHMETIC["add"]; params: what that form takes.
     """
@@ -33,23 +37,33 @@ class Add(Op):
     params: Mapping[str, Any]
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
-        return Computed(
-            kernels.add(
-                *inputs,
-                arithmetic=self.arithmetic,
-                a_zero_point=self.a_zero_point,
-                b_zero_point=self.b_zero_point,
-                zero_point=self.zero_point,
-                qmin=self.qmin,
-                qmax=self.qmax,
-                **self.params,
-            )
-        )
+        return Computed(self._kernel(kernels)(*aligned(inputs), **self._keywords()))
+
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        from accelsim_kernels import steps
+
+        if self.kind != Add.kind or shapes[0] != shapes[1]:
+            return None
+        return steps.add(shapes[0], *dtypes, **self._keywords())
+
+    def _keywords(self) -> dict[str, Any]:
+        return {
+            "arithmetic": self.arithmetic,
+            "a_zero_point": self.a_zero_point,
+            "b_zero_point": self.b_zero_point,
+            "zero_point": self.zero_point,
+            "qmin": self.qmin,
+            "qmax": self.qmax,
+            **self.params,
+        }
+
+    def _kernel(self, kernels: Any) -> Any:
+        return kernels.add
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        if shapes[0] != shapes[1]:
-            raise self.refuse(f"operands of shape {shapes[0]} and {shapes[1]}")
-        return shapes[0]
+        return broadcast_shape(self, shapes)
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
         # two operands rescaled, one addition, one output rescaled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from accelsim.errors import AccelsimError
 from accelsim.ops.fields import check_fields
 from accelsim.quant import AccumulatorParams, QuantParams
 from accelsim.shapes import Nest
+
+if TYPE_CHECKING:
+    from accelsim_kernels.step import Step
 
 Pair = tuple[int, int]
 MAX_ELEMENTS = 1 << 40  # of one tensor of one sample
@@ -65,6 +68,7 @@ class Op:
 
     kind: ClassVar[str]
     arity: ClassVar[int | None] = 1  # None: any number of inputs
+    accumulates: ClassVar[bool] = False  # sums products in an accumulator: has accumulate() and rescale(), a LoopNest
 
     def __post_init__(self) -> None:
         check_fields(self, f"layer {self.name!r} ({self.kind})")
@@ -76,6 +80,16 @@ class Op:
         `kernels.matmul` and `kernels.conv2d` (`AccumulatorSpec.kernel_kwargs()`); only MAC operators read it.
         """
         raise NotImplementedError
+
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        """`run` of the fast kernels as one prepared step on C-contiguous arrays of these shapes (batch included).
+
+        None where there is none, or where an accumulator might overflow: then `run` is called. workers: threads that
+        the step is cut for. Raises what `run` raises.
+        """
+        return None
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> Nest:
         """What the operator asks of the hardware for `batch` samples; None where it costs nothing."""

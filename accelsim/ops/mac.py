@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from accelsim.quant import QTensor, QuantParams
 from accelsim.requant import Requantizer
 from accelsim.shapes import LoopNest
 
+if TYPE_CHECKING:
+    from accelsim_kernels.step import Step
+
 
 @dataclass(frozen=True, eq=False)
 class MacOp(Op):
@@ -22,6 +26,8 @@ class MacOp(Op):
     weight: integer codes. weight_params: their grid. x_zero_point: of the input.
     bias: integers at scale s_x * s_w, or None. requantizer: None where the accumulators themselves leave.
     """
+
+    accumulates = True
 
     weight: np.ndarray
     weight_params: QuantParams
@@ -63,8 +69,21 @@ class MacOp(Op):
         fused = None if self.requantizer is None else self.requantizer.kwargs()
         return Computed(*self._compute(inputs[0], kernels, requantize=fused, **array))
 
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        import accelsim_kernels.steps
+
+        fused = None if self.requantizer is None else self.requantizer.kwargs()
+        return self._step(shapes[0], dtypes[0], accelsim_kernels, workers, requantize=fused, **array)
+
     def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
+
+    def _step(
+        self, shape: tuple[int, ...], dtype: np.dtype, kernels: Any, workers: int, **keywords: Any
+    ) -> Step | None:
+        return None
 
     def _packed(self, kernels: Any, pack: Any) -> Any:
         """Weights in the kernels' own order, packed once for each backend."""
@@ -97,20 +116,26 @@ class Conv2d(MacOp):
     groups: int = 1
 
     def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
-        weight = self._packed(kernels, lambda: kernels.pack_conv2d(self.weight, groups=self.groups))
-        return kernels.conv2d(
-            x,
-            weight,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            x_zero_point=self.x_zero_point,
-            w_zero_point=self.weight_params.zero_point,
-            bias=self.bias,
-            return_events=True,
-            **keywords,
-        )
+        return kernels.conv2d(x, self._weight(kernels), return_events=True, **self._keywords(), **keywords)
+
+    def _step(
+        self, shape: tuple[int, ...], dtype: np.dtype, kernels: Any, workers: int, **keywords: Any
+    ) -> Step | None:
+        return kernels.steps.conv2d(shape, dtype, self._weight(kernels), workers, **self._keywords(), **keywords)
+
+    def _weight(self, kernels: Any) -> Any:
+        return self._packed(kernels, lambda: kernels.pack_conv2d(self.weight, groups=self.groups))
+
+    def _keywords(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "x_zero_point": self.x_zero_point,
+            "w_zero_point": self.weight_params.zero_point,
+            "bias": self.bias,
+        }
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
@@ -155,18 +180,27 @@ class Linear(MacOp):
     kind = "linear"
 
     def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
-        weight = self._packed(kernels, lambda: kernels.pack(np.ascontiguousarray(self.weight.T)))
         values, events = kernels.matmul(
-            x.reshape(-1, x.shape[-1]),
-            weight,
-            a_zero_point=self.x_zero_point,
-            b_zero_point=self.weight_params.zero_point,
-            bias=self.bias,
-            return_events=True,
-            **keywords,
+            x.reshape(-1, x.shape[-1]), self._weight(kernels), return_events=True, **self._keywords(), **keywords
         )
         shape = (*x.shape[:-1], self.weight.shape[0])
         return values.reshape(shape), events.reshape(shape)
+
+    def _step(
+        self, shape: tuple[int, ...], dtype: np.dtype, kernels: Any, workers: int, **keywords: Any
+    ) -> Step | None:
+        rows = math.prod(shape[:-1]), shape[-1]
+        return kernels.steps.matmul(rows, dtype, self._weight(kernels), workers, **self._keywords(), **keywords)
+
+    def _weight(self, kernels: Any) -> Any:
+        return self._packed(kernels, lambda: kernels.pack(np.ascontiguousarray(self.weight.T)))
+
+    def _keywords(self) -> dict[str, Any]:
+        return {
+            "a_zero_point": self.x_zero_point,
+            "b_zero_point": self.weight_params.zero_point,
+            "bias": self.bias,
+        }
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes

@@ -1,10 +1,11 @@
-"""Pooling over windows, and the mean over height and width."""
+"""Pooling over windows, and the mean over axes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from accelsim.ops.base import Computed, Op, Pair, TensorInfo, window_outputs
 from accelsim.ops.shape import elementwise_nest
 from accelsim.requant import Requantizer
 from accelsim.shapes import ElementwiseNest
+
+if TYPE_CHECKING:
+    from accelsim_kernels.step import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,14 @@ class MaxPool2d(_Window):
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         return Computed(kernels.max_pool2d(inputs[0], window=self.window, stride=self.stride, padding=self.padding))
+
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        from accelsim_kernels import steps
+
+        rows, cols, _ = self.output_shape([shapes[0][1:]])
+        return steps.max_pool2d(shapes[0], dtypes[0], (rows, cols), self.window, self.stride, self.padding, (1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +94,9 @@ class AveragePool2d(_Window):
 
 @dataclass(frozen=True, eq=False)
 class Mean(Op):
-    """Mean over height and width, with an output grid of its own (E15).
+    """Mean over axes, by default height and width, with an output grid of its own (E15).
 
+    axes: of the tensor without the batch. keep_dims: whether they stay with length 1.
     requantizer: of the sum, its scale containing 1 / count; None for the arithmetic "exact", whose params,
     zero_point, qmin and qmax then hold.
     """
@@ -98,6 +111,7 @@ class Mean(Op):
     qmin: int
     qmax: int
     params: Mapping[str, Any]
+    axes: tuple[int, ...] = (0, 1)
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         keywords: dict[str, Any] = dict(self.params)
@@ -106,16 +120,31 @@ class Mean(Op):
         else:
             keywords.update(zero_point=self.zero_point, qmin=self.qmin, qmax=self.qmax)
         mean = kernels.mean(
-            inputs[0], axes=(1, 2), arithmetic=self.arithmetic, x_zero_point=self.x_zero_point, **keywords
+            inputs[0],
+            axes=tuple(axis + 1 for axis in self.axes),
+            arithmetic=self.arithmetic,
+            x_zero_point=self.x_zero_point,
+            **keywords,
         )
-        return Computed(mean if self.keep_dims else mean.reshape(mean.shape[0], mean.shape[3]))
+        return Computed(mean if self.keep_dims else mean.squeeze(tuple(axis + 1 for axis in self.axes)))
+
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        from accelsim_kernels import steps
+
+        if self.requantizer is None or self.arithmetic != "requantize" or len(shapes[0]) != 4 or self.axes != (0, 1):
+            return None
+        return steps.mean(shapes[0], dtypes[0], self.x_zero_point, self.requantizer.kwargs())
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
-        if len(shape) != 3:
-            raise self.refuse(f"the input must be (H, W, C), not {shape}")
-        return (1, 1, shape[2]) if self.keep_dims else (shape[2],)
+        if not self.axes or len(set(self.axes)) != len(self.axes) or not set(self.axes) <= set(range(len(shape))):
+            raise self.refuse(f"cannot take the mean over axes {self.axes} of a tensor of shape {shape}")
+        kept = [1 if axis in self.axes else size for axis, size in enumerate(shape)]
+        return tuple(size for axis, size in enumerate(kept) if self.keep_dims or axis not in self.axes)
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
-        rows, cols, _ = tensors[self.inputs[0]].shape
-        return elementwise_nest(self, tensors, batch, operations_per_output=float(rows * cols + 1))
+        shape = tensors[self.inputs[0]].shape
+        count = math.prod(shape[axis] for axis in self.axes)
+        return elementwise_nest(self, tensors, batch, operations_per_output=float(count + 1))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accelsim.ops.base import Computed, Op, Pair, TensorInfo
 from accelsim.shapes import ElementwiseNest
+
+if TYPE_CHECKING:
+    from accelsim_kernels.step import Step
 
 _FEW = 4  # channels of an image
 
@@ -53,6 +56,13 @@ class Transpose(Op):
             values[..., index] = moved[..., index]
         return Computed(values)
 
+    def step(
+        self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype], array: Mapping[str, Any], workers: int
+    ) -> Step | None:
+        from accelsim_kernels import steps
+
+        return steps.interleave(shapes[0], dtypes[0]) if self.order == (1, 2, 0) else None
+
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
         if sorted(self.order) != list(range(len(shape))):
@@ -67,21 +77,27 @@ class Transpose(Op):
 
 @dataclass(frozen=True, eq=False)
 class Pad(Op):
-    """Rows and columns of `value` (the code of real zero, or another code) around (H, W, C)."""
+    """Places of `value` (the code of real zero, or another code) before and after each axis.
+
+    padding: one pair for each axis (without the batch); axes at the end may be left out.
+    """
 
     kind = "pad"
 
-    padding: tuple[Pair, Pair]
+    padding: tuple[Pair, ...]
     value: int
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
-        return Computed(np.pad(inputs[0], ((0, 0), *self.padding, (0, 0)), constant_values=self.value))
+        rest = inputs[0].ndim - 1 - len(self.padding)
+        around = ((0, 0), *self.padding, *(((0, 0),) * rest))
+        return Computed(np.pad(inputs[0], around, constant_values=self.value))
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         (shape,) = shapes
-        if len(shape) != 3 or min(min(self.padding)) < 0:
-            raise self.refuse(f"padding {self.padding} of a tensor of shape {shape}: (H, W, C) and counts >= 0")
-        return shape[0] + sum(self.padding[0]), shape[1] + sum(self.padding[1]), shape[2]
+        if len(self.padding) > len(shape) or any(min(pair) < 0 for pair in self.padding):
+            raise self.refuse(f"padding {self.padding} of a tensor of shape {shape}: a pair >= 0 for each axis")
+        padded = tuple(size + sum(pair) for size, pair in zip(shape, self.padding, strict=False))
+        return (*padded, *shape[len(padded) :])
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:
         return movement_nest(self, tensors, batch)

@@ -1,0 +1,1 @@
+"""Models that other tools wrote: read into IntegerGraph, replayed against the runtimes they were made for."""

@@ -1,0 +1,155 @@
+"""Operators of .tflite files on pairs of tensors, windows, axes and images."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, clamp_codes, lowers, real_clamp
+from accelsim.importers.tflite_file import FileOperator
+from accelsim.importers.tflite_mac import window_padding
+from accelsim.ops.arithmetic import Add, Clamp
+from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
+from accelsim.ops.parameters import add_parameters, mean_scale_parameters
+from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
+from accelsim.ops.resize import ResizeBilinear, ResizeNearest
+from accelsim.requant import Requantizer
+
+
+@lowers("ADD", "SUB")
+def add(op: FileOperator, to: Lowering) -> None:
+    operator = op.kind.lower()
+    options = to.options(op, {"add": "AddOptions", "sub": "SubOptions"}[operator])
+    a, b = (to.params(index) for index in op.inputs[:2])
+    y = to.params(op.outputs[0])
+    numerics = to.numerics(operator, max(a.bits, b.bits))
+    to.emit(
+        Add if operator == "add" else Sub,
+        op,
+        [to.input(op, 0), to.input(op, 1)],
+        op.outputs[0],
+        a_zero_point=a.zero_point,
+        b_zero_point=b.zero_point,
+        zero_point=y.zero_point,
+        **clamp_codes(options.FusedActivationFunction(), y),
+        arithmetic=numerics.arithmetic,
+        params=add_parameters(numerics, a, b, y),
+    )
+
+
+@lowers("MUL")
+def mul(op: FileOperator, to: Lowering) -> None:
+    activation = to.options(op, "MulOptions").FusedActivationFunction()
+    a, b = (to.params(index) for index in op.inputs[:2])
+    y = to.params(op.outputs[0])
+    numerics = to.numerics("mul", max(a.bits, b.bits))
+    to.emit(
+        Mul,
+        op,
+        [to.input(op, 0), to.input(op, 1)],
+        op.outputs[0],
+        a_zero_point=a.zero_point,
+        b_zero_point=b.zero_point,
+        requantizer=to.requantizer(numerics, (a.scale, b.scale, y.scale), y, clamp_codes(activation, y)),
+    )
+
+
+@lowers("MAXIMUM", "MINIMUM")
+def extremum(op: FileOperator, to: Lowering) -> None:
+    if not to.params(op.inputs[0]) == to.params(op.inputs[1]) == to.params(op.outputs[0]):
+        raise UnsupportedError("its operands and its result must share one grid")
+    to.emit(Maximum if op.kind == "MAXIMUM" else Minimum, op, [to.input(op, 0), to.input(op, 1)], op.outputs[0])
+
+
+def _window(op: FileOperator, to: Lowering) -> tuple[str, int, dict[str, Any]]:
+    options = to.options(op, "Pool2DOptions")
+    x = to.input(op, 0)
+    shape = to.tensors[x].shape
+    if len(to.full_shape(op.inputs[0])) != 4 or len(shape) != 3:
+        raise UnsupportedError(f"an input of shape {to.full_shape(op.inputs[0])}; (1, H, W, C) is needed")
+    if to.params(op.inputs[0]) != to.params(op.outputs[0]):
+        raise UnsupportedError("its input and output must share one grid")
+    window = options.FilterHeight(), options.FilterWidth()
+    stride = options.StrideH(), options.StrideW()
+    padding = tuple(window_padding(options.Padding(), shape[a], window[a], stride[a]) for a in (0, 1))
+    return x, options.FusedActivationFunction(), {"window": window, "stride": stride, "padding": padding}
+
+
+@lowers("MAX_POOL_2D")
+def max_pool2d(op: FileOperator, to: Lowering) -> None:
+    x, activation, window = _window(op, to)
+    clamp = clamp_codes(activation, to.params(op.outputs[0]))
+    if activation:
+        x = to.between(Clamp, op, [x], **clamp)  # the largest of clamped codes is the clamped largest
+    to.emit(MaxPool2d, op, [x], op.outputs[0], **window)
+
+
+@lowers("AVERAGE_POOL_2D")
+def average_pool2d(op: FileOperator, to: Lowering) -> None:
+    x, activation, window = _window(op, to)
+    y = to.params(op.outputs[0])
+    numerics = to.numerics("average_pool2d", y.bits)
+    params: dict[str, Any] = dict(numerics.options)
+    if numerics.arithmetic == "float32":
+        params.update(input_scale=y.scale, scale=y.scale)
+    elif numerics.arithmetic == "exact":
+        params["shift"] = 0  # one grid in and out
+    how = {"arithmetic": numerics.arithmetic, "params": params, "zero_point": y.zero_point}
+    to.emit(AveragePool2d, op, [x], op.outputs[0], **window, divisor="valid", **clamp_codes(activation, y), **how)
+
+
+@lowers("MEAN", "SUM")
+def mean(op: FileOperator, to: Lowering) -> None:
+    keep_dims = bool(to.options(op, "ReducerOptions").KeepDims())
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    name = to.input(op, 0)
+    axes = {to.axis(op.inputs[0], axis) for axis in to.numbers(op, 1, "the axes")}
+    if -1 in axes and to.batch > 1:
+        raise UnsupportedError("reduces over the batch")
+    axes -= {-1}
+    shape = to.tensors[name].shape
+    if not axes:
+        name, axes = to.reshaped(op, name, (1, *shape)), {0}
+        shape = (1, *shape)
+    count = 1
+    for axis in axes:
+        count *= shape[axis]
+    numerics = to.numerics("mean", x.bits)
+    clamp = real_clamp(None, None, y)
+    if numerics.arithmetic != "requantize":
+        raise UnsupportedError(f"mean in the form {numerics.arithmetic!r}")
+    scaling = mean_scale_parameters(numerics, x, y, count if op.kind == "MEAN" else 1)
+    to.emit(
+        Mean,
+        op,
+        [name],
+        op.outputs[0],
+        keep_dims=keep_dims,
+        x_zero_point=x.zero_point,
+        arithmetic=numerics.arithmetic,
+        requantizer=Requantizer(numerics.scheme, scaling, y.zero_point, **clamp),
+        zero_point=y.zero_point,
+        **clamp,
+        params={},
+        axes=tuple(sorted(axes)),
+    )
+
+
+def _resize(op: FileOperator, to: Lowering, cls: type, kind: str) -> None:
+    options = to.options(op, kind)
+    size = to.full_shape(op.outputs[0])[1:3]
+    if to.params(op.inputs[0]) != to.params(op.outputs[0]) or len(size) != 2:
+        raise UnsupportedError("its input and output must be images on one grid")
+    coordinates = "asymmetric"
+    if options.AlignCorners():
+        coordinates = "align-corners"
+    if options.HalfPixelCenters():
+        coordinates = "half-pixel" if coordinates == "asymmetric" else "half-pixel-corners"
+    fields: dict[str, Any] = {"output_size": size, "coordinates": coordinates}
+    if cls is ResizeBilinear:
+        fields["rounding"] = to.numerics("resize_bilinear").options["rounding"]
+    to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **fields)
+
+
+LOWERINGS["RESIZE_BILINEAR"] = partial(_resize, cls=ResizeBilinear, kind="ResizeBilinearOptions")
+LOWERINGS["RESIZE_NEAREST_NEIGHBOR"] = partial(_resize, cls=ResizeNearest, kind="ResizeNearestNeighborOptions")

@@ -1,0 +1,146 @@
+"""Operators of .tflite files that are functions of one code: clamps, activations, changes of grid, softmax."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, lowers, real_clamp
+from accelsim.importers.tflite_file import FileOperator
+from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
+from accelsim.ops.arithmetic import Clamp, Requantize
+from accelsim.ops.function_parameters import (
+    float_table,
+    gemmlowp_table,
+    hard_swish_table,
+    interpolated_parameters,
+    leaky_relu_table,
+    softmax_parameters,
+)
+from accelsim.ops.lookup import Lut
+from accelsim.ops.softmax import Softmax
+from accelsim.quant import QuantParams
+
+
+def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int]) -> None:
+    """The input on the output's grid, clamped; nothing but the clamp where both grids are one."""
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    if x == y:
+        to.emit(Clamp, op, [to.input(op, 0)], op.outputs[0], **clamp)
+        return
+    numerics = to.numerics(operator, x.bits)
+    requantizer = to.requantizer(numerics, (x.scale, 1.0, y.scale), y, clamp)
+    to.emit(Requantize, op, [to.input(op, 0)], op.outputs[0], x_zero_point=x.zero_point, requantizer=requantizer)
+
+
+def _relu(op: FileOperator, to: Lowering, lower: float, upper: float | None) -> None:
+    rescaled(op, to, "relu", real_clamp(lower, upper, to.params(op.outputs[0])))
+
+
+LOWERINGS["RELU"] = partial(_relu, lower=0.0, upper=None)
+LOWERINGS["RELU6"] = partial(_relu, lower=0.0, upper=6.0)
+LOWERINGS["RELU_N1_TO_1"] = partial(_relu, lower=-1.0, upper=1.0)
+LOWERINGS["RELU_0_TO_1"] = partial(_relu, lower=0.0, upper=1.0)
+
+
+@lowers("QUANTIZE")
+def quantize(op: FileOperator, to: Lowering) -> None:
+    """From real numbers it is the input of the graph; from codes a change of grid."""
+    source = to.tensor(op, 0)
+    if source.type == "FLOAT32":
+        if op.outputs[0] not in to.names:
+            raise UnsupportedError(f"quantizes {source.name!r}, which is computed in FLOAT32")
+        return
+    y = to.params(op.outputs[0])
+    if to.params(source.index) == y:
+        to.alias(op, to.input(op, 0), op.outputs[0])
+        return
+    rescaled(op, to, "requantize", real_clamp(None, None, y))
+
+
+@lowers("DEQUANTIZE")
+def dequantize(op: FileOperator, to: Lowering) -> None:
+    """Real numbers leave the graph as codes with their grid."""
+    if any(op.outputs[0] in other.inputs for other in to.file.operators):
+        raise UnsupportedError("its real numbers are read by another operator")
+    to.alias(op, to.input(op, 0), op.outputs[0])
+
+
+def lut(op: FileOperator, to: Lowering, function: str, table: np.ndarray) -> None:
+    x = to.params(op.inputs[0])
+    to.emit(Lut, op, [to.input(op, 0)], op.outputs[0], function=function, table=table, lowest=x.qmin)
+
+
+def _tabulated(op: FileOperator, to: Lowering, function: str) -> None:
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    if x.bits > 8:
+        raise UnsupportedError(f"of {x.bits}-bit codes")
+    lut(op, to, function, float_table(function, x, y))
+
+
+LOWERINGS["ELU"] = partial(_tabulated, function="elu")
+LOWERINGS["EXP"] = partial(_tabulated, function="exp")
+
+
+@lowers("GELU")
+def gelu(op: FileOperator, to: Lowering) -> None:
+    _tabulated(op, to, "gelu-tanh" if to.options(op, "GeluOptions").Approximate() else "gelu")
+
+
+@lowers("LOGISTIC", "TANH")
+def logistic(op: FileOperator, to: Lowering) -> None:
+    function = op.kind.lower()
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    _check_grid(op, y, {"logistic": (2.0**-y.bits, y.qmin), "tanh": (2.0 ** (1 - y.bits), 0)}[function])
+    if x.bits > 8:
+        cls = Logistic if function == "logistic" else Tanh
+        params = interpolated_parameters(x)
+        how = {"x_zero_point": x.zero_point, "arithmetic": "table", "params": params}
+        to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **how)
+        return
+    fixed_point = to.profile.operators.get(function)
+    in_fixed_point = fixed_point is not None and fixed_point.arithmetic == "gemmlowp"
+    lut(op, to, function, gemmlowp_table(function, x) if in_fixed_point else float_table(function, x, y))
+
+
+def _check_grid(op: FileOperator, y: QuantParams, wanted: tuple[float, int]) -> None:
+    if op.kind == "LOGISTIC" and y.bits == 16:
+        wanted = 2.0**-15, 0
+    if abs(y.scale - wanted[0]) > wanted[0] * 1e-3 or y.zero_point != wanted[1]:
+        raise UnsupportedError(f"has the output grid {y.scale}, {y.zero_point}; the runtime has {wanted}")
+
+
+@lowers("HARD_SWISH")
+def hard_swish(op: FileOperator, to: Lowering) -> None:
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    if x.bits > 8:
+        raise UnsupportedError(f"of {x.bits}-bit codes")
+    lut(op, to, "hard-swish", hard_swish_table(x, y))
+
+
+@lowers("LEAKY_RELU")
+def leaky_relu(op: FileOperator, to: Lowering) -> None:
+    alpha = float(to.options(op, "LeakyReluOptions").Alpha())
+    if not 0 < alpha < np.inf:
+        raise UnsupportedError(f"alpha {alpha}")
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    numerics = to.numerics("leaky_relu", x.bits)
+    clamp = real_clamp(None, None, y)
+    identity = to.requantizer(numerics, (x.scale, 1.0, y.scale), y, clamp)
+    slope = to.requantizer(numerics, (x.scale, alpha, y.scale), y, clamp)
+    if x.bits <= 8:
+        lut(op, to, "leaky-relu", leaky_relu_table(x, identity, slope))
+        return
+    fields = {"x_zero_point": x.zero_point, "identity": identity, "slope": slope}
+    to.emit(LeakyRelu, op, [to.input(op, 0)], op.outputs[0], **fields)
+
+
+@lowers("SOFTMAX")
+def softmax(op: FileOperator, to: Lowering) -> None:
+    beta = float(to.options(op, "SoftmaxOptions").Beta())
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    if not 0 < beta < np.inf:
+        raise UnsupportedError(f"beta {beta}")
+    params = dict(softmax_parameters(beta, x, y))
+    to.emit(Softmax, op, [to.input(op, 0)], op.outputs[0], arithmetic=params.pop("arithmetic"), params=params)
