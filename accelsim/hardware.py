@@ -22,6 +22,7 @@ __all__ = [
     "AccumulatorSpec",
     "ArraySpec",
     "Constant",
+    "DmaSpec",
     "MemorySpec",
     "TechnologySpec",
     "VectorSpec",
@@ -174,6 +175,10 @@ class MemorySpec(SpecModel):
     reads and writes together, all banks. packing of narrow elements: "tight" (bits run on across words),
     "word" (as many whole elements as fit in a word) or "byte" (an element takes 1, 2, 4 or 8 bytes).
 
+    ports: accesses that each bank takes per cycle; energy and area are those of single-ported arrays. ways: an
+    SRAM in ways of equal size, so many for each operand (biases lie with weights, sums with outputs unless they
+    have ways of their own); none: shared freely.
+
     device: a DRAM kind or SRAM cell of the technology. per_pe: one instance in each processing element.
     compression of inputs and outputs on the DRAM link, where the share of zeros is known: "rlc" (run length)
     or "zvc" (zero value).
@@ -186,6 +191,8 @@ class MemorySpec(SpecModel):
     word_bits: int = Field(default=64, ge=1, le=65536)
     bandwidth_bytes_per_cycle: float = Field(gt=0)
     banks: int = Field(default=1, ge=1)
+    ports: int = Field(default=1, ge=1, le=8)
+    ways: dict[Operand, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     double_buffered: bool = True
     packing: Literal["tight", "word", "byte"] = "word"
     device: str | None = None
@@ -201,7 +208,23 @@ class MemorySpec(SpecModel):
             raise ValueError(f"memory {self.name!r}: DRAM cannot be per_pe")
         if not self.operands:
             raise ValueError(f"memory {self.name!r}: operands is empty; remove the level instead")
+        if self.ways and (self.kind != "sram" or set(self.ways) - set(self.operands)):
+            raise ValueError(f"memory {self.name!r}: ways belong to an sram and to operands that it holds")
+        missing = {"weight", "input", "output"} & set(self.operands) - set(self.ways)
+        if self.ways and missing:
+            raise ValueError(f"memory {self.name!r}: ways of {', '.join(sorted(missing))} are missing")
         return self
+
+    @property
+    def port_bytes_per_cycle(self) -> float:
+        """What all ports of all banks move together."""
+        return self.banks * self.ports * self.word_bits / 8
+
+    @property
+    def way_shares(self) -> tuple[tuple[str, float], ...]:
+        """(operand, its share of the memory) where there are ways."""
+        whole = sum(self.ways.values())
+        return tuple((operand, count / whole) for operand, count in self.ways.items())
 
 
 class VectorSpec(SpecModel):
@@ -209,6 +232,17 @@ class VectorSpec(SpecModel):
 
     lanes: int = Field(default=16, ge=1)
     lane_bits: int = Field(default=32, ge=8, le=64)
+
+
+class DmaSpec(SpecModel):
+    """The engine that moves tiles between DRAM and buffers: bytes_per_cycle bounds the DRAM link (None: the
+    link's own bandwidth), each transfer takes setup_cycles first, and up to `outstanding` transfers are under
+    way at once, which hides set-up.
+    """
+
+    bytes_per_cycle: float | None = Field(default=None, gt=0)
+    setup_cycles: int = Field(default=0, ge=0)
+    outstanding: int = Field(default=1, ge=1)
 
 
 class AcceleratorSpec(SpecModel):
@@ -224,6 +258,7 @@ class AcceleratorSpec(SpecModel):
     array: ArraySpec
     memories: tuple[MemorySpec, ...]
     vector: VectorSpec = VectorSpec()
+    dma: DmaSpec = DmaSpec()
     uncore_area_mm2: float = Field(default=0.0, ge=0)
     sources: tuple[str, ...] = Field(min_length=1)
 
@@ -262,6 +297,12 @@ class AcceleratorSpec(SpecModel):
     @property
     def dram(self) -> MemorySpec:
         return self.memories[0]
+
+    @property
+    def link_bytes_per_cycle(self) -> float:
+        """What crosses the DRAM link per cycle: the slower of DRAM and DMA engine."""
+        link = self.dram.bandwidth_bytes_per_cycle
+        return link if self.dma.bytes_per_cycle is None else min(link, self.dma.bytes_per_cycle)
 
     def buffer_of(self, operand: str) -> MemorySpec:
         """The sram level that holds an operand; partial sums fall back to the level of the outputs."""

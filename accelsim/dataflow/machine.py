@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,9 @@ RLC_RUN_BITS = 5
 
 @dataclass(frozen=True)
 class Level:
-    """One memory: names are the same for all pairs, numbers are scalars or columns."""
+    """One memory: names are the same for all pairs, numbers are scalars or columns. way_shares: share of it that
+    each operand with ways of its own may fill.
+    """
 
     name: str
     kind: str
@@ -31,6 +33,7 @@ class Level:
     burst_bits: Ints
     double_buffered: Ints
     compression: str = "none"
+    way_shares: Mapping[str, float] = field(default_factory=dict)
 
     def stored_bits(self, bits: Ints) -> Ints:
         """Bits that an element takes in this level, as a fraction where words are shared (float64)."""
@@ -66,6 +69,8 @@ class Machine:
     load_bits_per_cycle: Ints
     accumulator_bits: Ints
     vector_lanes: Ints
+    dma_setup_cycles: Ints
+    dma_outstanding: Ints
     levels: tuple[Level, ...]
 
     def level_of(self, operand: str) -> Level:
@@ -141,6 +146,12 @@ def compressed(bits: Ints, coded: Ints, compression: str) -> Ints:
     return bits * 1.0
 
 
+def way_of(operand: str, shares: Mapping[str, float]) -> str:
+    """Whose ways an operand fills: biases those of the weights, sums without ways those of the outputs."""
+    operand = _HELD_WITH.get(operand, operand)
+    return "output" if operand == "psum" and "psum" not in shares else operand
+
+
 def fused_width(bits: Ints) -> Ints:
     """Bits that fusible 2-bit bricks spend on an operand: 2, 4, 8, 16 …"""
     return 2 ** np.maximum(1, np.ceil(np.log2(np.maximum(bits, 1)))).astype(np.int64)
@@ -153,7 +164,7 @@ def structure(spec: AcceleratorSpec) -> tuple:
         array.dataflow,
         array.pe,
         array.serial_operand,
-        tuple((m.name, m.kind, m.operands, m.packing, m.compression) for m in spec.memories),
+        tuple((m.name, m.kind, m.operands, m.packing, m.compression, m.way_shares) for m in spec.memories),
     )
 
 
@@ -179,10 +190,17 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
                 memory.packing,
                 size_bits=column([8 * r.size_bytes for r in rows]),
                 word_bits=column([r.word_bits for r in rows]),
-                bits_per_cycle=column([8 * r.bandwidth_bytes_per_cycle for r in rows], np.float64),
+                bits_per_cycle=column(
+                    [
+                        8 * (s.link_bytes_per_cycle if i == 0 else r.bandwidth_bytes_per_cycle)
+                        for s, r in zip(many, rows, strict=True)
+                    ],
+                    np.float64,
+                ),
                 burst_bits=column([8 * r.burst_bytes for r in rows]),
                 double_buffered=column([r.double_buffered for r in rows], np.bool_),
                 compression=memory.compression,
+                way_shares=dict(memory.way_shares),
             )
         )
     arrays = [spec.array for spec in many]
@@ -199,5 +217,7 @@ def machine_of(specs: AcceleratorSpec | Sequence[AcceleratorSpec], index: Ints |
         load_bits_per_cycle=column([a.load_bits_per_cycle for a in arrays]),
         accumulator_bits=column([a.accumulators.bits for a in arrays]),
         vector_lanes=column([spec.vector.lanes for spec in many]),
+        dma_setup_cycles=column([spec.dma.setup_cycles for spec in many]),
+        dma_outstanding=column([spec.dma.outstanding for spec in many]),
         levels=tuple(levels),
     )

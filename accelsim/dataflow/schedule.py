@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from accelsim.dataflow.counts import Counts, stationary_counts
-from accelsim.dataflow.machine import Level, Machine
+from accelsim.dataflow.machine import Level, Machine, way_of
+from accelsim.dataflow.pipeline import Pipeline, pipeline
 from accelsim.dataflow.problem import Ints, Problems
 from accelsim.dataflow.row_stationary import row_stationary_counts
-from accelsim.dataflow.tiles import POSITION, Tiles, input_tile
-
-#: which loops (0 m, 1 n, 2 k) index an operand
-_INDEXED_BY = {"input": (0, 2), "weight": (1, 2), "output": (0, 1), "psum": (0, 1)}
+from accelsim.dataflow.tiles import Tiles, input_tile
 
 
 @dataclass(frozen=True)
@@ -36,14 +34,26 @@ class Schedules:
     vector_cycles: Ints
     footprint_bits: dict[str, Ints]
     fits: Ints
+    steps: Pipeline
 
     @property
     def latency_cycles(self) -> Ints:
         return self.compute_cycles + self.stall_cycles
 
 
-def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[str, Ints]:
-    """Bits that the tiles take in each buffer: twice for an operand whose tiles follow each other there."""
+def _rooms(level: Level, whole: Ints, parts: dict[str, Ints]) -> list[tuple[Ints, Ints]]:
+    """(bits needed, bits there) of a buffer: as a whole, and of each operand that has ways of its own."""
+    shares, kept = level.way_shares, {}
+    for operand, bits in parts.items():
+        home = way_of(operand, shares)
+        kept[home] = kept.get(home, 0) + bits
+    return [(whole, level.size_bits), *((kept[o], share * level.size_bits) for o, share in shares.items() if o in kept)]
+
+
+def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[str, dict[str, Ints]]:
+    """Bits that the tiles take in each buffer, by operand: twice where tiles follow each other there; resident
+    tensors with the inputs.
+    """
     trips, stored = counts.trips, machine.stored(p)
     moving = {
         "input": trips.m * trips.k * p.groups > 1,
@@ -58,15 +68,15 @@ def footprints(p: Problems, t: Tiles, machine: Machine, counts: Counts) -> dict[
         "bias": np.where(p.bias_bits > 0, t.tn, 0),
         "psum": _live_sums(t, machine, counts),
     }
-    taken: dict[str, Ints] = {level.name: np.zeros(len(p)) for level in machine.levels[1:]}
-    taken[machine.level_of("input").name] = taken[machine.level_of("input").name] + p.reserved_bits
+    taken: dict[str, dict[str, Ints]] = {level.name: {} for level in machine.levels[1:]}
     for operand, count in elements.items():
         level = machine.level_of(operand)
         if operand == "output" and level.name == machine.level_of("psum").name:
             # without double buffering a final output takes the place of its partial sum
             count = np.where(level.double_buffered, count, np.maximum(count - elements["psum"], 0))
         copies = np.where(level.double_buffered & moving.get(operand, False), 2, 1)
-        taken[level.name] = taken[level.name] + copies * count * stored[level.name][operand]
+        reserved = p.reserved_bits if operand == "input" else 0.0
+        taken[level.name][operand] = copies * count * stored[level.name][operand] + reserved
     return taken
 
 
@@ -128,10 +138,27 @@ def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
             for operand in side[level.name]
         )
         busy = np.maximum(busy, np.ceil(moved / level.bits_per_cycle).astype(np.int64))
-    latency = np.maximum(busy, _latency(p, t, machine, counts, busy))
-    footprint = footprints(p, t, machine, counts)
+    link, dram = machine.dram, stored[machine.dram.name]
+    moved = {
+        operand: 8.0
+        * sum(
+            link.bytes_for(side[operand], dram[operand])
+            for side in (counts.dram_reads, counts.dram_writes)
+            if operand in side
+        )
+        for operand in ("input", "weight", "output", "psum", "bias")
+    }
+    moved["weight"] = moved["weight"] + moved.pop("bias")
+    steps = pipeline(p, t, machine, counts.trips, moved, busy)
+    by_operand = footprints(p, t, machine, counts)
+    footprint = {level: sum(parts.values(), np.zeros(len(p))) for level, parts in by_operand.items()}
     fits = np.all(
-        [footprint[level.name] <= level.size_bits for level in machine.levels[1:] if level.kind == "sram"],
+        [
+            needed <= room
+            for level in machine.levels[1:]
+            if level.kind == "sram"
+            for needed, room in _rooms(level, footprint[level.name], by_operand[level.name])
+        ],
         axis=0,
     )
     return Schedules(
@@ -141,61 +168,10 @@ def schedules(p: Problems, t: Tiles, machine: Machine) -> Schedules:
         reads,
         writes,
         counts.cycles,
-        latency - counts.cycles,
+        steps.latency_cycles - counts.cycles,
         work,
         vector_cycles,
         footprint,
         fits,
+        steps,
     )
-
-
-def _latency(p: Problems, t: Tiles, machine: Machine, counts: Counts, busy: Ints) -> Ints:
-    """Cycles with the DRAM link: every step of the tile loops takes the longer of its work and its transfers.
-
-    Steps are of four kinds by the outermost loop that advances (group, outer, middle, inner); an operand
-    moves when a loop that indexes it advances or restarts. Without double buffering work and transfers add
-    up. The first tiles arrive before work starts and the last leaves after it ends.
-    """
-    dram, trips = machine.dram, counts.trips
-    stored = machine.stored(p)[dram.name]
-    count = np.stack([trips.m, trips.n, trips.k])
-    position = POSITION[t.order].T  # position[loop] in 0 (outermost) … 2
-    ordered = np.stack(
-        [np.take_along_axis(count, np.argsort(position, axis=0)[i : i + 1], axis=0)[0] for i in range(3)]
-    )
-    outer, middle, inner = ordered
-    steps = [
-        p.groups,
-        p.groups * (outer - 1),
-        p.groups * outer * (middle - 1),
-        p.groups * outer * middle * (inner - 1),
-    ]
-    moved = {
-        o: dram.bytes_for(counts.dram_reads.get(o, 0) + counts.dram_writes.get(o, 0), stored[o]) * 8.0
-        for o in ("input", "weight", "output", "psum", "bias")
-    }
-    moved["weight"] = moved["weight"] + moved["bias"]
-    load = [np.zeros(len(p)) for _ in steps]
-    first = np.zeros(len(p))
-    for operand, loops in _INDEXED_BY.items():
-        changes = []
-        for kind in range(4):
-            advancing = kind - 1  # position of the loop that advances; -1: the group
-            changed = np.full(len(p), kind == 0)
-            for loop in loops:
-                changed |= (position[loop] == advancing) | ((position[loop] > advancing) & (count[loop] > 1))
-            changes.append(changed)
-        times = sum(n * c for n, c in zip(steps, changes, strict=True))
-        tile = moved[operand] / np.maximum(times, 1)
-        for kind in range(4):
-            load[kind] = load[kind] + np.where(changes[kind], tile, 0)
-        first = first + np.where(operand == "psum", 0, tile)
-    total = sum(steps)
-    work = busy / total
-    overlapped = (
-        sum(n * np.maximum(work, bits_ / dram.bits_per_cycle) for n, bits_ in zip(steps, load, strict=True))
-        + first / dram.bits_per_cycle
-    )
-    buffered = np.all([level.double_buffered for level in machine.levels[1:] if level.kind == "sram"], axis=0)
-    apart = busy + sum(moved[o] for o in _INDEXED_BY) / dram.bits_per_cycle
-    return np.ceil(np.where(buffered, np.minimum(overlapped, apart), apart)).astype(np.int64)

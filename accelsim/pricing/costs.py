@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from accelsim.dataflow.pipeline import LayerSteps
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec, Constant
 
@@ -37,7 +38,8 @@ class LayerCost:
     utilization: macs / (peak MACs of the array × latency), 0 for layers without MACs.
     band_pj: (low, high) of the total energy from the constants' uncertainties.
 
-    occupancy_bytes: room that its tiles, second buffers and resident tensors take in each buffer.
+    occupancy_bytes: room that its tiles, second buffers and resident tensors take in each buffer. steps: of the
+    tile loops, where the layer has some.
     """
 
     name: str
@@ -54,6 +56,7 @@ class LayerCost:
     tiling: Mapping[str, int | str] = field(default_factory=dict)
     peak_macs_per_cycle: float = 0.0
     occupancy_bytes: Mapping[str, float] = field(default_factory=dict)
+    steps: LayerSteps | None = None
 
     @property
     def total_energy_pj(self) -> float:
@@ -198,7 +201,7 @@ class CostReport:
     def roofline(self) -> list[dict[str, float | str]]:
         """Per MAC layer: operations per DRAM byte against achieved and attainable operations per second."""
         rows: list[dict[str, float | str]] = []
-        slope = self.spec.dram.bandwidth_bytes_per_cycle * self.spec.clock_hz
+        slope = self.spec.link_bytes_per_cycle * self.spec.clock_hz
         for layer in self.layers:
             moved = layer.bytes_at(self.spec.dram.name)
             if not layer.macs or not moved or not layer.latency_cycles:

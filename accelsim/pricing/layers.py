@@ -82,6 +82,7 @@ def mac_costs(
                 },
                 float(peak[row]),
                 {level: float(bits_[row]) / 8 for level, bits_ in plan.footprint_bits.items()},
+                plan.steps.row(row),
             )
         )
     return result

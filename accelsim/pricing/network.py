@@ -93,6 +93,12 @@ def _notes(
             f"One chip serves all layers: elements are {array.weight_bits}×{array.activation_bits} bits, "
             "the network's widest operands."
         )
+    for memory in spec.memories:
+        if memory.kind == "sram" and memory.bandwidth_bytes_per_cycle > memory.port_bytes_per_cycle:
+            notes.append(
+                f"Memory {memory.name!r} states {memory.bandwidth_bytes_per_cycle:g} bytes per cycle; its banks, ports "
+                f"and words make {memory.port_bytes_per_cycle:g}."
+            )
     if activity:
         notes.append(
             "Energy of real data: zeros gate and compress where the spec says so; toggles scale multipliers, adders "

@@ -60,7 +60,7 @@ def _layer_events(layer: LayerCost, report: CostReport, start: int) -> list[dict
         return []
     dram, events = report.spec.dram, []
     moved = layer.bytes_at(dram.name)
-    transfer = min(float(layer.latency_cycles), moved / dram.bandwidth_bytes_per_cycle)
+    transfer = min(float(layer.latency_cycles), moved / report.spec.link_bytes_per_cycle)
 
     def slice_(track: str, length: float, offset: float, **args: Any) -> None:
         if length > 0:

@@ -132,7 +132,7 @@ def latency_figure(cost: CostReport) -> str:
 def roofline_figure(cost: CostReport) -> str:
     """Operations per DRAM byte against operations per second; layers are numbered as in the table."""
     rows = cost.roofline()
-    slope = cost.spec.dram.bandwidth_bytes_per_cycle * cost.spec.clock_hz
+    slope = cost.spec.link_bytes_per_cycle * cost.spec.clock_hz
     peak = max(float(row["peak_ops_per_s"]) for row in rows)
     number = {layer.name: i for i, layer in enumerate(cost.layers, 1)}
     xs = [float(row["ops_per_byte"]) for row in rows]
