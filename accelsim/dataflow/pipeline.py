@@ -73,14 +73,13 @@ class LayerSteps:
         groups, outer, middle, inner = self.trips
         return groups * outer * middle * inner
 
-    def kind_of(self, step: int) -> int:
-        """Which loop advances at a step: the index into `KINDS`."""
+    def kinds_between(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """How many steps of each of `KINDS` are in first … last - 1; beyond the end a new group begins."""
         _, outer, middle, inner = self.trips
-        if step % inner:
-            return 3
-        if step // inner % middle:
-            return 2
-        return 1 if step // inner // middle % outer else 0
+        periods = (outer * middle * inner, middle * inner, inner, 1)
+        restarts = [-(-last // period) - -(-first // period) for period in periods]
+        group, *rest = restarts
+        return (group, rest[0] - group, rest[1] - rest[0], rest[2] - rest[1])
 
 
 def transfer_cycles(size_bits: Ints, machine: Machine) -> Ints:

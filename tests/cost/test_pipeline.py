@@ -67,7 +67,7 @@ def test_latency_equals_a_walk_over_the_steps(data):
     column = Tiles(*(np.array([v]) for v in (1, ty, 1, tc, tn, ORDERS.index(order))))
     plan = schedules(problems_of([nest]), column, machine_of(spec))
     trips = {"m": nest.b * 4 // ty, "n": 8 // tn, "k": nest.c // tc}
-    moved = {o: 0.0 for o in OPERANDS}
+    moved = dict.fromkeys(OPERANDS, 0.0)
     for side in (plan.counts.dram_reads, plan.counts.dram_writes):
         for operand, elements in side.items():
             bits = {"psum": 32, "bias": 32}.get(operand, 8)
@@ -91,8 +91,13 @@ def test_latency_equals_a_walk_over_the_steps(data):
     count, latency = walk(order, trips, groups, tile_cycles, steps.work_cycles, buffered)
     assert steps.count == count
     assert int(plan.latency_cycles[0]) == pytest.approx(max(busy, math.ceil(latency - 1e-6)), abs=1)
-    kinds = [steps.kind_of(step) for step in range(steps.count)]
-    assert sum(steps.load_bytes[kind] for kind in kinds) == pytest.approx(sum(moved.values()) / 8)
+    kinds = steps.kinds_between(0, steps.count)
+    assert sum(n * size for n, size in zip(kinds, steps.load_bytes, strict=True)) == pytest.approx(
+        sum(moved.values()) / 8
+    )
+    middle = draw(st.integers(0, steps.count))
+    halves = zip(steps.kinds_between(0, middle), steps.kinds_between(middle, steps.count), strict=True)
+    assert tuple(a + b for a, b in halves) == kinds
 
 
 def test_set_up_slows_and_outstanding_transfers_hide_it():
