@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from accelsim import execution
 from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.events import LayerEvents
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.ops.base import Computed, Op
-from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import AccumulatorParams, QuantParams, dequantize
 
@@ -120,7 +120,8 @@ def simulate(
                 events[op.name],
                 samples * graph.tensors[op.output].elements,
             )
-            for op in graph.mac_ops
+            for op in graph.ops
+            if op.accumulates
         ),
         tensors=tensors if keep == "all" else {},
         accumulators={name: np.concatenate(chunks) for name, chunks in accumulators.items()},
@@ -131,7 +132,8 @@ def accumulation_orders(graph: IntegerGraph, spec: AcceleratorSpec) -> dict[str,
     """MAC layer → how its sums are walked on this accelerator: all that its outputs depend on besides the graph."""
     kept = graph.__dict__.get("_accumulation_orders")
     if kept is None or kept[0] is not spec:
-        orders = {op.name: accumulation_order(op.loop_nest(graph.tensors, 1), spec) for op in graph.mac_ops}
+        adding = [op for op in graph.ops if op.accumulates]
+        orders = {op.name: accumulation_order(op.loop_nest(graph.tensors, 1), spec) for op in adding}
         kept = graph.__dict__["_accumulation_orders"] = spec, orders
     return kept[1]
 
@@ -228,24 +230,54 @@ def _walk(
     arrays: Mapping[str, Mapping[str, Any]],
     with_accumulators: bool,
 ) -> Iterator[tuple[Op, Computed, np.ndarray | None]]:
-    """Operators in order with what each computed; tensors are dropped after their last reader."""
+    """Operators in order with what each computed; tensors are dropped after their last reader.
+
+    Of operators that run as one call, only what is read elsewhere appears.
+    """
     last_reader = {name: op.name for op in graph.ops for name in op.inputs}
     alive = dict(batch)
-    for op in graph.ops:
-        inputs = [alive[name] for name in op.inputs]
-        accumulator = None
-        try:
-            if with_accumulators and isinstance(op, MacOp):
-                accumulator, events = op.accumulate(inputs, kernels, arrays[op.name])
-                computed = Computed(op.rescale(accumulator, kernels), events)
-            else:
-                computed = op.run(inputs, kernels, arrays.get(op.name, {}))
-        except OverflowError as error:
-            raise AccelsimError(f"layer {op.name!r}: the accumulator overflowed: {error}") from error
-        except ValueError as error:
-            raise AccelsimError(f"layer {op.name!r}: {error}") from error
-        alive[op.output] = computed.values
-        yield op, computed, accumulator
+    samples = len(next(iter(batch.values())))
+    together = kernels.__name__ == BACKENDS["numba"] and not with_accumulators
+    for part in execution.parts(graph, arrays, samples) if together else graph.ops:
+        if isinstance(part, execution.Stretch) and part.accepts(alive, samples):
+            outputs = part.run(alive, arrays)
+            alive.update(outputs)
+            computed_ops = [(op, Computed(outputs[op.output])) for op in part.ops if op.output in outputs]
+            yield from ((op, computed, None) for op, computed in computed_ops)
+            _drop(alive, part.ops, last_reader)
+            continue
+        for op in part.ops if isinstance(part, execution.Stretch) else (part,):
+            computed, accumulator = _compute(op, alive, kernels, arrays, with_accumulators)
+            alive[op.output] = computed.values
+            yield op, computed, accumulator
+            _drop(alive, (op,), last_reader)
+
+
+def _drop(alive: dict[str, np.ndarray], ops: Iterable[Op], last_reader: Mapping[str, str]) -> None:
+    """Forget the tensors that nobody reads after these operators."""
+    for op in ops:
         for name in op.inputs:
             if last_reader[name] == op.name:
                 alive.pop(name, None)
+
+
+def _compute(
+    op: Op,
+    alive: Mapping[str, np.ndarray],
+    kernels: ModuleType,
+    arrays: Mapping[str, Mapping[str, Any]],
+    with_accumulators: bool,
+) -> tuple[Computed, np.ndarray | None]:
+    inputs = [alive[name] for name in op.inputs]
+    try:
+        if with_accumulators and op.accumulates:
+            accumulator, events = op.accumulate(inputs, kernels, arrays[op.name])
+            return Computed(op.rescale(accumulator, kernels), events), accumulator
+        computed = op.run(inputs, kernels, arrays.get(op.name, {}))
+        if not inputs:  # a constant: the same for every sample
+            computed = Computed(np.repeat(computed.values, len(next(iter(alive.values()))), axis=0))
+        return computed, None
+    except OverflowError as error:
+        raise AccelsimError(f"layer {op.name!r}: the accumulator overflowed: {error}") from error
+    except ValueError as error:
+        raise AccelsimError(f"layer {op.name!r}: {error}") from error

@@ -33,6 +33,7 @@ FLOORS = {
     "accelsim.dataflow": 3,
     "accelsim.graph": 4,
     "accelsim.pricing": 4,
+    "accelsim.execution": 5,
     "accelsim.simulator": 5,
     "accelsim.proof": 5,
     "accelsim.mapping": 5,

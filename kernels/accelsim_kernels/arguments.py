@@ -184,9 +184,9 @@ def _int64(name: str, value: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def matmul_shapes(a: np.ndarray, b_shape: tuple[int, int]) -> None:
-    if a.shape[1] != b_shape[0]:
-        raise ValueError(f"a {a.shape} and b {b_shape} do not match: a's columns must equal b's rows")
+def matmul_shapes(a_shape: tuple[int, ...], b_shape: tuple[int, int]) -> None:
+    if a_shape[1] != b_shape[0]:
+        raise ValueError(f"a {a_shape} and b {b_shape} do not match: a's columns must equal b's rows")
 
 
 def conv_geometry(

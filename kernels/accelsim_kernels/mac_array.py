@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from accelsim_kernels import arguments
-from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_pack import Packed, pack, pack_conv2d
 from accelsim_kernels.mac_route import Route, frozen, setting
 
@@ -68,22 +68,8 @@ def matmul(
         b, key = pack(b), None
     a = arguments.operand("a", a, 2)
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
-    arguments.matmul_shapes(a, b.matrix_shape)
-    rows, columns = a.shape[0], b.matrix_shape[1]
-    shape = ConvGeometry(1, rows, 1, a.shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-    strides = (0, a.strides[0], 0, a.strides[1])
-    route = Route(
-        shape,
-        (rows, columns),
-        a.dtype,
-        strides,
-        b,
-        int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None)),
-        arguments.zero_point("b_zero_point", b_zero_point, b.w.dtype, columns),
-        arguments.bias(bias, columns),
-        how,
-        return_events,
-        arguments.requantization(requantize),
+    route = matmul_route(
+        a.shape, a.dtype, a.strides, b, a_zero_point, b_zero_point, bias, how, return_events, requantize
     )
     b.keep_plan(key, route)
     return route(a)
@@ -142,22 +128,10 @@ def conv2d(
     else:
         w, key = pack_conv2d(w, groups=groups), None
     x = arguments.operand("x", x, 4)
-    if w.groups != groups:
-        raise ValueError(f"w was packed for groups={w.groups}, not groups={groups}")
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
-    shape = arguments.conv_geometry(x.shape, w.w.shape, stride, padding, dilation, groups)
-    route = Route(
-        shape,
-        (shape.batch, shape.out_y, shape.out_x, shape.out_channels),
-        x.dtype,
-        x.strides,
-        w,
-        int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None)),
-        arguments.zero_point("w_zero_point", w_zero_point, w.w.dtype, shape.out_channels),
-        arguments.bias(bias, shape.out_channels),
-        how,
-        return_events,
-        arguments.requantization(requantize),
+    geometry = stride, padding, dilation, groups
+    route = conv2d_route(
+        x.shape, x.dtype, x.strides, w, geometry, x_zero_point, w_zero_point, bias, how, return_events, requantize
     )
     w.keep_plan(key, route)
     return route(x)
@@ -166,3 +140,74 @@ def conv2d(
 def _described(x: Any) -> tuple:
     """What a prepared route depends on in its input; another type is never equal to one that was kept."""
     return (x.shape, x.strides, x.dtype) if type(x) is np.ndarray else (object(),)
+
+
+def matmul_route(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    strides: tuple[int, ...],
+    b: Packed,
+    a_zero_point: int,
+    b_zero_point: Any,
+    bias: Any,
+    how: Accumulator,
+    return_events: bool,
+    requantize: Mapping[str, Any] | None,
+    workers: int | None = None,
+) -> Route:
+    """What matmul does with arrays a of that shape, dtype and strides; arguments as there, checked here."""
+    arguments.matmul_shapes(shape, b.matrix_shape)
+    rows, columns = shape[0], b.matrix_shape[1]
+    geometry = ConvGeometry(1, rows, 1, shape[1], rows, 1, columns, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    return Route(
+        geometry,
+        (rows, columns),
+        dtype,
+        (0, strides[0], 0, strides[1]),
+        b,
+        int(arguments.zero_point("a_zero_point", a_zero_point, dtype, None)),
+        arguments.zero_point("b_zero_point", b_zero_point, b.w.dtype, columns),
+        arguments.bias(bias, columns),
+        how,
+        return_events,
+        arguments.requantization(requantize),
+        workers,
+    )
+
+
+def conv2d_route(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    strides: tuple[int, ...],
+    w: Packed,
+    geometry: tuple[Any, Any, Any, int],
+    x_zero_point: int,
+    w_zero_point: Any,
+    bias: Any,
+    how: Accumulator,
+    return_events: bool,
+    requantize: Mapping[str, Any] | None,
+    workers: int | None = None,
+) -> Route:
+    """What conv2d does with arrays x of that shape, dtype and strides; arguments as there, checked here.
+
+    geometry: stride, padding, dilation, groups.
+    """
+    stride, padding, dilation, groups = geometry
+    if w.groups != groups:
+        raise ValueError(f"w was packed for groups={w.groups}, not groups={groups}")
+    whole = arguments.conv_geometry(shape, w.w.shape, stride, padding, dilation, groups)
+    return Route(
+        whole,
+        (whole.batch, whole.out_y, whole.out_x, whole.out_channels),
+        dtype,
+        strides,
+        w,
+        int(arguments.zero_point("x_zero_point", x_zero_point, dtype, None)),
+        arguments.zero_point("w_zero_point", w_zero_point, w.w.dtype, whole.out_channels),
+        arguments.bias(bias, whole.out_channels),
+        how,
+        return_events,
+        arguments.requantization(requantize),
+        workers,
+    )

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, simd
+from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, mac_saturate, simd
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
-from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan, Walk
+from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Walk
 from accelsim_kernels.mac_pack import Packed
+from accelsim_kernels.mac_saturate import Saturation
+from accelsim_kernels.step import Step
 
-_X, _OUT, _SCRATCH, _COUNTER = int(Arg.x), int(Arg.out), int(Arg.scratch), int(Arg.counter)
-_EVENTS, _COUNT = int(Arg.events), len(Arg)
 #: schemes that are one float32 product, rounded to even
 _FLOAT_SCHEMES = ("onnx-float", "gemmini")
 #: schemes that are a 31-bit multiplier and a shift, and how they round where the shift goes right
@@ -45,52 +45,62 @@ class Product:
         bias: np.ndarray,
         wrap_bits: int,
         requantize: Mapping[str, Any] | None,
-        walk: Walk | None = None,
+        walk: Walk | Saturation | None = None,
+        workers: int | None = None,
     ) -> None:
-        isa, workers = simd.current(), _threads.count()
+        isa, workers = simd.current(), workers or _threads.count()
         depthwise = walk is None and mac_depthwise.suits(shape, x_dtype, packed.w, zw)
         if walk is None:
             engine = simd.engine(isa, x_dtype.itemsize == 1 and packed.w.dtype.itemsize == 1)
         else:
-            engine = simd.walk_engine(isa, walk.kind)
+            engine = walk.engine(isa)
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
         self.watched = walk is not None and walk.watched
         epilogue = None
         if requantize is not None:
             if depthwise:
                 groups, width = 1, mac_depthwise.padded_channels(shape.out_channels, engine)
+            elif isinstance(walk, Saturation):
+                groups, width = walk.epilogue_shape(shape, engine)
             else:
                 groups = shape.groups
                 width = -(-shape.out_channels // groups // engine.lanes) * engine.lanes
-            self.out_dtype, epilogue = _epilogue(requantize, groups, width, engine.lanes, shape.out_channels)
+            self.out_dtype, epilogue = epilogue_of(requantize, groups, width, engine.lanes, shape.out_channels)
         self.empty = 0 in out_shape
         if self.empty:
             return
         common = (shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits, self.out_dtype, epilogue, workers)
-        self.plan: Plan = mac_depthwise.make_plan(*common) if depthwise else mac_exact_plan.make_plan(*common, walk)
-        self.kernel = kernel("mac_depthwise_job" if depthwise else "mac_exact_job", "run_jobs")
+        if isinstance(walk, Saturation):
+            module, self.plan = "mac_saturate_job", mac_saturate.make_plan(*common, walk)
+        elif depthwise:
+            module, self.plan = "mac_depthwise_job", mac_depthwise.make_plan(*common)
+        else:
+            module, self.plan = "mac_exact_job", mac_exact_plan.make_plan(*common, walk)
         self.workers = min(workers, self.plan.jobs)
-        self._words = _COUNT + 8 + (self.workers * self.plan.scratch_bytes + 64) // 8
+        self.step = Step(
+            kernel(module, "run_jobs"),
+            self.plan.arguments,
+            # where watched, the array of events is one more operand
+            (int(Arg.x), int(Arg.events)) if self.watched else (int(Arg.x),),
+            int(Arg.out),
+            out_shape,
+            self.out_dtype,
+            int(Arg.scratch),
+            self.plan.scratch_bytes,
+            self.plan,
+        )
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The sums or codes, and where watched which outputs had an event."""
-        out = np.empty(self.out_shape, self.out_dtype)
-        events = np.empty(self.out_shape, bool) if self.watched else None
         if self.empty:
-            return out, events
-        given = np.empty(self._words, np.int64)
-        given[:_COUNT] = self.plan.arguments
-        at = address(given)
-        given[_X], given[_OUT] = address(x), address(out)
-        given[_COUNTER], given[_SCRATCH] = at + 8 * _COUNT, at + 8 * _COUNT + 64
-        given[_COUNT] = 0
-        if events is not None:
-            given[_EVENTS] = address(events)
-        _threads.run_workers(self.kernel, at, self.workers)
-        return out, events
+            return np.empty(self.out_shape, self.out_dtype), np.empty(self.out_shape, bool) if self.watched else None
+        if not self.watched:
+            return self.step(x), None
+        events = np.empty(self.out_shape, bool)
+        return self.step(x, events), events
 
 
-def _epilogue(
+def epilogue_of(
     requantize: Mapping[str, Any],
     groups: int,
     width: int,

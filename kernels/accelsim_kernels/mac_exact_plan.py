@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from accelsim_kernels import simd
 from accelsim_kernels._jit import Kernel, address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_pack import Layout, Packed, lay_out, panels, taps_adjacent
@@ -74,6 +75,10 @@ class Walk(NamedTuple):
     bias_after: bool
     chunk: int = 1
 
+    def engine(self, isa: str) -> Engine:
+        """The engine that clips or watches every addition."""
+        return simd.walk_engine(isa, self.kind)
+
     def tile(self, engine: Engine, rows: int, vectors: int) -> Kernel:
         """The compiled tile of that size."""
         if self.kind == "certify":
@@ -96,6 +101,11 @@ class Epilogue(NamedTuple):
     address: int
     arguments: np.ndarray
     held: list[np.ndarray]
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """The addresses of the kernel and its arguments."""
+        return self.address, address(self.arguments)
 
 
 def make_plan(

@@ -12,6 +12,7 @@ from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_exact import Product
 from accelsim_kernels.mac_exact_plan import Walk
 from accelsim_kernels.mac_pack import Packed
+from accelsim_kernels.step import Step
 
 
 def setting() -> tuple[str, int]:
@@ -33,7 +34,10 @@ def frozen(value: Any) -> Any:
 
 
 class Route:
-    """How one shape and set of parameters is computed, with what was prepared for it; called with x."""
+    """How one shape and set of parameters is computed, with what was prepared for it; called with x.
+
+    workers: threads that it is cut for, those in use unless given.
+    """
 
     def __init__(
         self,
@@ -48,28 +52,20 @@ class Route:
         how: Accumulator,
         return_events: bool,
         requantize: dict[str, Any] | None,
+        workers: int | None = None,
     ) -> None:
         self.packed, self.shape, self.out_shape, self.how = packed, shape, out_shape, how
         self.zx, self.zw, self.bias = zx, np.ascontiguousarray(np.broadcast_to(zw, shape.out_channels)), bias
         self.return_events, self.requantize = return_events, requantize
-        bits, walk = self._choose(x_dtype)
         self.product: Product | None = None
+        bits, walk = self._choose(x_dtype)
         if bits:
             fused = requantize is not None and how.result_dtype == np.int32 and _total(requantize, shape)
             if fused and walk is not None and how.levels[0].overflow == "raise":
                 fused = False
+            requantized = requantize if fused else None
             self.product = Product(
-                shape,
-                out_shape,
-                x_dtype,
-                x_strides,
-                packed,
-                zx,
-                self.zw,
-                bias,
-                bits,
-                requantize if fused else None,
-                walk,
+                shape, out_shape, x_dtype, x_strides, packed, zx, self.zw, bias, bits, requantized, walk, workers
             )
             if fused:
                 self.requantize = None
@@ -108,6 +104,16 @@ class Route:
         if not self.return_events:
             return result
         return result, no_events(self.out_shape) if events is None else events
+
+    @property
+    def step(self) -> Step | None:
+        """The whole computation as one step; None where it takes more. Then no accumulator can have an event."""
+        product = self.product
+        if product is None or product.empty or product.watched or self.requantize is not None:
+            return None
+        if product.out_dtype == np.int32 and self.how.result_dtype != np.int32:
+            return None
+        return product.step
 
     def _raise(self, fatal: np.ndarray) -> None:
         index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), self.out_shape))

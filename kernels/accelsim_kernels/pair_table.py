@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from accelsim_kernels._jit import address, kernel
-from accelsim_kernels._threads import run
-
 #: fewer elements than this are computed directly: a table has 65536 entries
 LEAST = 4096
 _KEPT = 64  # tables of at most 128 KiB
@@ -18,25 +15,16 @@ _KEPT = 64  # tables of at most 128 KiB
 Operator = Callable[..., np.ndarray]
 
 
-def by_table(operator: Operator, a: np.ndarray, b: np.ndarray, keywords: dict[str, Any]) -> np.ndarray | None:
-    """operator(a, b, **keywords) by look-up; None where a table does not serve.
+def table_of(operator: Operator, a_dtype: np.dtype, b_dtype: np.dtype, keywords: dict[str, Any]) -> np.ndarray | None:
+    """operator's result for each pair of bytes, at 256 * a + b as unsigned numbers; None where a table does not serve.
 
-    It does for 8-bit a and b of one shape, keywords of numbers and words, results of at most 16 bits, and where the
-    operator is defined for every pair of codes.
+    It does for keywords of numbers and words, results of at most 16 bits, and where the operator is defined for every
+    pair of codes.
     """
-    if a.shape != b.shape or a.size < LEAST or max(a.itemsize, b.itemsize) > 1:
-        return None
     try:
-        table = _table(operator, a.dtype, b.dtype, _named(keywords))
+        return _table(operator, a_dtype, b_dtype, _named(keywords))
     except TypeError:  # parameters per channel, which cannot be a key
         return None
-    if table is None:
-        return None
-    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    out = np.empty(a.shape, table.dtype)
-    given = np.array([address(a), address(b), address(table), address(out), a.size], np.int64)
-    run(kernel("pair_table_loop", "look_up", table.dtype.name), lambda workers: (given, [a, b, out]), a.size)
-    return out
 
 
 def _named(keywords: dict[str, Any]) -> tuple:
@@ -49,7 +37,6 @@ def _keywords(named: tuple) -> dict[str, Any]:
 
 @functools.lru_cache(_KEPT)
 def _table(operator: Operator, a_dtype: np.dtype, b_dtype: np.dtype, named: tuple) -> np.ndarray | None:
-    """The result for each pair of bytes, at 256 * a + b as unsigned numbers."""
     codes = np.arange(256, dtype=np.uint8)
     try:
         table = operator(np.repeat(codes, 256).view(a_dtype), np.tile(codes, 256).view(b_dtype), **_keywords(named))

@@ -12,8 +12,10 @@ import numpy as np
 
 from accelsim_kernels import domain
 from accelsim_kernels.floats import fma32, positive
-from accelsim_kernels.pair_table import Operator, by_table
+from accelsim_kernels.pair_table import LEAST, Operator
+from accelsim_kernels.pairwise_step import float32_step, table_step
 from accelsim_kernels.requantization import requantize as apply_scheme
+from accelsim_kernels.step import Step
 
 #: an intermediate that no scheme clamps
 _WIDE = {"qmin": -(2**31), "qmax": 2**31 - 1}
@@ -76,9 +78,30 @@ def _same(a, b) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
+def add_step(shape, a_dtype, b_dtype, *, arithmetic: str, **keywords) -> Step | None:
+    """add() of two arrays of that shape as a prepared step; keywords as there. None where it has none."""
+    given = {"a_zero_point": 0, "b_zero_point": 0, "zero_point": 0, "qmin": -128, "qmax": 127} | keywords
+    given["za"], given["zb"] = given.pop("a_zero_point"), given.pop("b_zero_point")
+    return _step(_add_float32 if arithmetic == "float32" else _add, shape, a_dtype, b_dtype, given)
+
+
+def _step(operator: Operator, shape, a_dtype, b_dtype, keywords: dict[str, Any]) -> Step | None:
+    if operator is _add_float32:
+        constants = _float32_constants(**{name: keywords[name] for name in _CONSTANTS_OF})
+        step = None
+        if all(np.ndim(constant) == 0 for constant in constants):
+            step = float32_step(shape, a_dtype, b_dtype, constants, keywords["qmin"], keywords["qmax"])
+        if step is not None:
+            return step
+    return table_step(operator, shape, a_dtype, b_dtype, keywords)
+
+
 def _by_table_or(operator: Operator, a: np.ndarray, b: np.ndarray, keywords: dict[str, Any]) -> np.ndarray:
-    looked_up = by_table(operator, a, b, keywords)
-    return operator(a, b, **keywords) if looked_up is None else looked_up
+    if a.shape == b.shape and a.size >= LEAST:
+        step = _step(operator, a.shape, a.dtype, b.dtype, keywords)
+        if step is not None:
+            return step(np.ascontiguousarray(a), np.ascontiguousarray(b))
+    return operator(a, b, **keywords)
 
 
 def _add(a, b, *, za, zb, zero_point, qmin, qmax, **params) -> np.ndarray:
@@ -112,11 +135,20 @@ def _combine(sign: int, a: np.ndarray, b: np.ndarray, output: dict, **params) ->
     return apply_scheme(total, scheme, params["multiplier"], params["shift"], **output)
 
 
-def _add_float32(a, b, *, za, zb, zero_point, qmin, qmax, a_scale, b_scale, scale) -> np.ndarray:
+_CONSTANTS_OF = ("za", "zb", "zero_point", "a_scale", "b_scale", "scale")
+
+
+def _float32_constants(*, za, zb, zero_point, a_scale, b_scale, scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ratios of the scales, and what is added to a * ratio_a + b * ratio_b (E9)."""
     f = np.float32
     sa, sb, so = (positive(n, s, np.float32) for n, s in (("a", a_scale), ("b", b_scale), ("output", scale)))
     ratio_a, ratio_b = sa / so, sb / so
-    constant = f(zero_point) - fma32(ratio_a, f(za), ratio_b * f(zb))
+    return ratio_a, ratio_b, f(zero_point) - fma32(ratio_a, f(za), ratio_b * f(zb))
+
+
+def _add_float32(a, b, *, qmin, qmax, **constants_of) -> np.ndarray:
+    f = np.float32
+    ratio_a, ratio_b, constant = _float32_constants(**constants_of)
     real = fma32(a.astype(f), ratio_a, fma32(b.astype(f), ratio_b, constant))
     return np.rint(np.clip(real, f(qmin), f(qmax))).astype(domain.narrowest_dtype(qmin, qmax))
 

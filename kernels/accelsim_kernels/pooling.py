@@ -13,6 +13,7 @@ import numpy as np
 from accelsim_kernels import domain
 from accelsim_kernels.division import round_division
 from accelsim_kernels.requantization import requantize as apply_scheme
+from accelsim_kernels.window_step import max_pool_step, mean_step
 
 _NO_PADDING = ((0, 0), (0, 0))
 DIVISORS = ("valid", "window")
@@ -22,20 +23,26 @@ def max_pool2d(x, *, window, stride=None, padding=_NO_PADDING, dilation=(1, 1), 
     """Largest code of each window, clamped to [qmin, qmax] where given, in the type of x (E10)."""
     x = domain.codes("x", x)
     stride = stride or window
-    _taps(x, window, stride, padding, dilation)  # refuses what does not fit, in its own words
+    shape, _ = _taps(x, window, stride, padding, dilation)  # refuses what does not fit, in its own words
     info = np.iinfo(x.dtype)
+    step = max_pool_step(x.shape, x.dtype, shape[1:3], window, stride, padding, dilation)
+    x = _max_pool2d(x, window, stride, padding, dilation) if step is None else step(np.ascontiguousarray(x))
+    if qmin is None and qmax is None:
+        return x
+    return np.clip(x, info.min if qmin is None else qmin, info.max if qmax is None else qmax)
+
+
+def _max_pool2d(x: np.ndarray, window, stride, padding, dilation) -> np.ndarray:
     # the largest of the largest of each column: height first, where whole rows are compared at once
     for axis in (0, 1):
         taken, step, spread = (tuple(v[i] if i == axis else 1 for i in (0, 1)) for v in (window, stride, dilation))
         pads = tuple(padding[i] if i == axis else (0, 0) for i in (0, 1))
         shape, taps = _taps(x, taken, step, pads, spread)
-        out = np.full(shape, info.min, x.dtype)
+        out = np.full(shape, np.iinfo(x.dtype).min, x.dtype)
         for place, part in taps:
             np.maximum(out[place], part, out=out[place])
         x = out
-    if qmin is None and qmax is None:
-        return x
-    return np.clip(x, info.min if qmin is None else qmin, info.max if qmax is None else qmax)
+    return x
 
 
 def average_pool2d(
@@ -89,6 +96,10 @@ def mean(x, *, axes=(1, 2), arithmetic: str, x_zero_point=0, zero_point=0, qmin=
     count = int(np.prod([x.shape[axis] for axis in axes]))
     if count == 0:
         raise ValueError(f"mean over {axes} of an array of shape {x.shape} has nothing to sum")
+    if arithmetic == "requantize" and axes == (1, 2) and x.ndim == 4:
+        step = mean_step(x.shape, x.dtype, x_zero_point, params["requantize"])
+        if step is not None:
+            return step(np.ascontiguousarray(x))
     if x.itemsize <= 2 and count < 1 << 15:  # sums fit 32 bits, which is several times as fast
         total = x.astype(np.int32).sum(axis=axes, dtype=np.int32, keepdims=True).astype(np.int64)
     else:

@@ -86,3 +86,18 @@ def walk_engine(isa: str, kind: str) -> Engine:
     if kind in ("clip16", "sat16"):
         return ENGINES["walk16"]
     return ENGINES["vpdpbusd512-certify" if kind == "certify" else _WALKS.get(isa, "walk32")]
+
+
+def lanes() -> int:
+    """32-bit lanes of a vector."""
+    return 16 if current() == "avx512vnni" else 8
+
+
+@functools.cache
+def fuses_multiply_add() -> bool:
+    """Whether the CPU rounds a * b + c once in one instruction."""
+    import platform
+
+    import llvmlite.binding as llvm
+
+    return platform.machine().lower() in ("aarch64", "arm64") or bool(llvm.get_host_cpu_features().get("fma", False))

@@ -143,7 +143,7 @@ def matmul(
     """bias + (a - a_zero_point) @ (b - b_zero_point), as `accelsim_kernels.matmul` says."""
     a, b = arguments.operand("a", a, 2), arguments.operand("b", b, 2)
     how = arguments.accumulator(accumulator_bits, overflow, order, bias_at, zero_point_at, levels)
-    arguments.matmul_shapes(a, b.shape)
+    arguments.matmul_shapes(a.shape, b.shape)
     requantize = arguments.requantization(requantize)
     columns = b.shape[1]
     za = int(arguments.zero_point("a_zero_point", a_zero_point, a.dtype, None))
