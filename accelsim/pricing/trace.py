@@ -18,6 +18,7 @@ from typing import Any
 from accelsim.pricing.costs import CostReport, LayerCost
 
 TRACKS = ("layers", "DMA", "array", "vector unit")
+POWER = "power"
 #: steps of a layer that are drawn one by one; more are drawn in blocks of neighbours
 MOST_STEPS = 256
 
@@ -46,16 +47,17 @@ def trace_events(report: CostReport) -> dict[str, Any]:
         {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": f"accelsim: {report.spec.name}"}}
     ]
     for track, name in enumerate(TRACKS):
-        events.append({"ph": "M", "pid": 1, "tid": track, "name": "thread_name", "args": {"name": name}})
-        events.append({"ph": "M", "pid": 1, "tid": track, "name": "thread_sort_index", "args": {"sort_index": track}})
+        about: dict[str, Any] = {"ph": "M", "pid": 1, "tid": track + 1}
+        events.append({**about, "name": "thread_name", "args": {"name": name}})
+        events.append({**about, "name": "thread_sort_index", "args": {"sort_index": track}})
     start = 0
     for layer in report.layers:
         if layer.latency_cycles:
             events += _Layer(report, layer, start).events()
             start += layer.latency_cycles
-    end = _microseconds(start, report)
-    events.append(_counter("power (mW)", end, "mW", 0.0))
-    events += [_counter(f"{m.name} (bytes)", end, "bytes", 0.0) for m in report.spec.memories[1:] if m.kind == "sram"]
+    end = _nanoseconds(start, report)
+    events.append(_counter(POWER, end, "mW", 0.0))
+    events += [_counter(f"{m.name} in use", end, "bytes", 0.0) for m in report.spec.memories[1:] if m.kind == "sram"]
     return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"clock_hz": report.spec.clock_hz}}
 
 
@@ -73,12 +75,13 @@ def save_trace(report: CostReport, path: str | Path) -> Path:
     return target
 
 
-def _microseconds(cycles: float, report: CostReport) -> float:
-    return cycles / report.spec.clock_hz * 1e6
+def _nanoseconds(cycles: float, report: CostReport) -> int:
+    """Whole ones: readers know nothing finer, and slices rounded apart from each other would overlap."""
+    return round(cycles / report.spec.clock_hz * 1e9)
 
 
-def _counter(name: str, at: float, unit: str, value: float) -> dict[str, Any]:
-    return {"ph": "C", "pid": 1, "name": name, "ts": at, "args": {unit: value}}
+def _counter(name: str, at_ns: int, unit: str, value: float) -> dict[str, Any]:
+    return {"ph": "C", "pid": 1, "name": name, "ts": at_ns / 1e3, "args": {unit: value}}
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,15 @@ class _Layer:
 
     def slice_(self, track: str, at: float, length: float, name: str = "", **args: Any) -> Iterator[dict[str, Any]]:
         if length > 0:
+            begin, end = (_nanoseconds(self.start + place, self.report) for place in (at, at + length))
             yield {
                 "ph": "X",
                 "pid": 1,
-                "tid": TRACKS.index(track),
+                "tid": TRACKS.index(track) + 1,
                 "name": name or self.layer.name,
                 "cat": self.layer.op_kind,
-                "ts": _microseconds(self.start + at, self.report),
-                "dur": _microseconds(length, self.report),
+                "ts": begin / 1e3,
+                "dur": (end - begin) / 1e3,
                 "args": args,
             }
 
@@ -118,6 +122,7 @@ class _Layer:
         )
         slots = list(self.slots())
         steps, moved = sum(s.steps for s in slots), sum(s.transfer_bytes for s in slots)
+        waiting_pj = 0.0  # energy of slots too short to show
         for slot in slots:
             share = slot.steps / steps
             name = f"{layer.name} tile {slot.first}" if slot.steps and layer.steps else ""
@@ -128,20 +133,21 @@ class _Layer:
             vector = layer.vector_cycles * share
             busy = max(array, vector)
             yield from self.slice_("vector unit", slot.work_at + busy - vector, vector, name, cycles=vector)
-            yield self.power(slot, share, slot.transfer_bytes / moved if moved else share)
+            waiting_pj += self.energy_pj(slot, share, slot.transfer_bytes / moved if moved else share)
+            begin, end = (_nanoseconds(self.start + at, self.report) for at in (slot.start, slot.start + slot.length))
+            if end > begin:
+                yield _counter(POWER, begin, "mW", waiting_pj / (end - begin))
+                waiting_pj = 0.0
         for memory, size in layer.occupancy_bytes.items():
-            yield _counter(f"{memory} (bytes)", _microseconds(self.start, self.report), "bytes", size)
+            yield _counter(f"{memory} in use", _nanoseconds(self.start, self.report), "bytes", size)
 
-    def power(self, slot: _Slot, work_share: float, transfer_share: float) -> dict[str, Any]:
-        """Mean power of a slot: DRAM's share follows its bytes, leakage and clock the time, the rest the work."""
+    def energy_pj(self, slot: _Slot, work_share: float, transfer_share: float) -> float:
+        """Of a slot: DRAM's share follows its bytes, leakage and clock the time, the rest the work."""
         parts = dict(self.layer.energy_pj)
         dram = parts.pop(self.report.spec.dram.name, 0.0)
         steady = parts.pop("leakage", 0.0) + parts.pop("clock", 0.0)
         energy = dram * transfer_share + math.fsum(parts.values()) * work_share
-        energy += steady * slot.length / self.layer.latency_cycles
-        length = _microseconds(slot.length, self.report)
-        at = _microseconds(self.start + slot.start, self.report)
-        return _counter("power (mW)", at, "mW", energy / length * 1e-3)
+        return energy + steady * slot.length / self.layer.latency_cycles
 
     def slots(self) -> Iterator[_Slot]:
         """The layer's time without gaps: what is before the first tile's work, the tiles, what is after the last."""

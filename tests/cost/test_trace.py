@@ -13,7 +13,7 @@ from networks import mobilenet_v2, resnet18
 
 from accelsim.hardware import load_spec
 from accelsim.pricing import price
-from accelsim.pricing.trace import MOST_STEPS, TRACKS, save_trace, trace_events
+from accelsim.pricing.trace import MOST_STEPS, POWER, TRACKS, save_trace, trace_events
 
 SPECS = {
     "edge": load_spec("edge-16x16"),
@@ -34,7 +34,13 @@ def report(request):
 
 def slices(report, track):
     events = trace_events(report)["traceEvents"]
-    return [e for e in events if e["ph"] == "X" and e["tid"] == TRACKS.index(track)]
+    return [e for e in events if e["ph"] == "X" and e["tid"] == TRACKS.index(track) + 1]
+
+
+def whole_ns(microseconds):
+    """As a reader with whole nanoseconds takes them."""
+    assert abs(microseconds * 1e3 - round(microseconds * 1e3)) < 1e-3
+    return round(microseconds * 1e3)
 
 
 def test_sums_equal_the_report(report):
@@ -42,7 +48,7 @@ def test_sums_equal_the_report(report):
     assert sum(e["args"]["cycles"] for e in layers) == report.latency_cycles
     assert sum(e["args"]["dram_bytes"] for e in layers) == report.dram_bytes
     assert sum(e["args"]["energy_pj"] for e in layers) == pytest.approx(report.total_energy_pj)
-    assert sum(e["dur"] for e in layers) == pytest.approx(report.latency_s * 1e6)
+    assert sum(e["dur"] for e in layers) == pytest.approx(report.latency_s * 1e6, abs=1e-3)
     assert sum(e["args"]["bytes"] for e in slices(report, "DMA")) == pytest.approx(report.dram_bytes)
     array, vector = slices(report, "array"), slices(report, "vector unit")
     mac_layers = [layer for layer in report.layers if layer.macs]
@@ -53,11 +59,11 @@ def test_sums_equal_the_report(report):
 
 
 def test_power_over_time_is_the_energy(report):
-    counters = [e for e in trace_events(report)["traceEvents"] if e["ph"] == "C" and e["name"] == "power (mW)"]
-    nanojoules = sum(
+    counters = [e for e in trace_events(report)["traceEvents"] if e["ph"] == "C" and e["name"] == POWER]
+    whole_nj = sum(
         a["args"]["mW"] * (b["ts"] - a["ts"]) for a, b in itertools.pairwise(sorted(counters, key=lambda e: e["ts"]))
     )
-    assert nanojoules * 1e3 == pytest.approx(report.total_energy_pj, rel=1e-6)
+    assert whole_nj * 1e3 == pytest.approx(report.total_energy_pj, rel=1e-4)
     assert counters[-1]["args"]["mW"] == 0
 
 
@@ -67,7 +73,7 @@ def test_slices_of_a_track_follow_each_other_inside_their_layer(report):
     for track in ("DMA", "array", "vector unit"):
         drawn = sorted(slices(report, track), key=lambda e: e["ts"])
         for a, b in itertools.pairwise(drawn):
-            assert a["ts"] + a["dur"] <= b["ts"] + 1e-6, (track, a, b)
+            assert whole_ns(a["ts"]) + whole_ns(a["dur"]) <= whole_ns(b["ts"]), (track, a, b)
         for e in drawn:
             assert any(start - 1e-6 <= e["ts"] and e["ts"] + e["dur"] <= end + 1e-6 for start, end in ends), e
 
@@ -90,7 +96,7 @@ def test_tiles_are_drawn_and_their_number_bounded():
 def test_occupancy_stays_within_the_buffers(report):
     sizes = {m.name: m.size_bytes for m in report.spec.memories}
     for e in trace_events(report)["traceEvents"]:
-        if e["ph"] == "C" and e["name"].endswith("(bytes)"):
+        if e["ph"] == "C" and e["name"].endswith(" in use"):
             assert 0 <= e["args"]["bytes"] <= sizes[e["name"].split()[0]]
 
 
@@ -105,7 +111,7 @@ def test_events_follow_the_trace_event_format(report):
             continue
         assert 0 <= e["ts"] < float("inf")
         if e["ph"] == "X":
-            assert isinstance(e["tid"], int) and 0 < e["dur"] < float("inf") and isinstance(e["cat"], str)
+            assert e["tid"] >= 1 and 0 <= e["dur"] < float("inf") and isinstance(e["cat"], str)
         else:
             assert all(isinstance(v, (int, float)) and v >= 0 for v in e["args"].values()) and e["args"]
 
