@@ -24,8 +24,9 @@ def rtl(
     bits: Annotated[int, typer.Option(help="Of operands and output, 2 to 16 (write).")] = 8,
     accumulator_bits: Annotated[int, typer.Option(help="8 to 48 (write).")] = 32,
     overflow: Annotated[str, typer.Option(help="wrap or saturate (write).")] = "wrap",
+    lanes: Annotated[int, typer.Option(help="Products that an element adds at a time: its adder tree (write).")] = 1,
     outputs: Annotated[int, typer.Option(help="How many outputs to check (write).")] = 4096,
-    spec: Annotated[str | None, typer.Option(help="Take size, widths and accumulator from this spec (write).")] = None,
+    spec: Annotated[str | None, typer.Option(help="Take size, widths, tree and accumulators from it (write).")] = None,
     simulator: Annotated[str, typer.Option(help="icarus or verilator (test).")] = "icarus",
     bench: Annotated[
         str, typer.Option(help="systemverilog, dpi (with the C model; verilator) or cocotb (test).")
@@ -39,7 +40,7 @@ def rtl(
     from accelsim.proof.testbench import array_vectors, write_bench
 
     if action == "write":
-        design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow, spec)
+        design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow, spec, lanes)
         made = array_vectors(design, outputs=outputs)
         write_bench(design, made, folder)
         summary = {"folder": str(folder), "outputs": made.outputs, "overflowed": int(made.overflow.sum())}
@@ -58,23 +59,27 @@ def rtl(
 
 def _design(
     scheme: str, scale: float, zero_point: int, size: str, bits: int, accumulator_bits: int, overflow: str,
-    spec: str | None,
+    spec: str | None, lanes: int,
 ):  # fmt: skip
     from accelsim.errors import AccelsimError
     from accelsim.proof.rtl import ArrayDesign, design_of
-    from accelsim.requant import Requantizer, decompose
+    from accelsim.requant import Requantizer
 
+    def requantizer(code_bits: int) -> Requantizer:
+        top = 2 ** (code_bits - 1)
+        return Requantizer.from_scale(scheme, scale, zero_point=zero_point, qmin=-top, qmax=top - 1, **how)
+
+    how = {"nearest": True} if scheme in ("shift", "ap-fixed") else {}
     if spec is not None:
         from accelsim.hardware import load_spec
 
         chosen = load_spec(spec)
-        top = 2 ** (chosen.array.activation_bits - 1)
-        return design_of(chosen, Requantizer(scheme, decompose(scheme, scale), zero_point, -top, top - 1))
+        return design_of(chosen, requantizer(chosen.array.activation_bits))
     rows, x, cols = size.partition("x")
     if not (x and rows.isdecimal() and cols.isdecimal()):
         raise AccelsimError(f"--size {size!r}: write rows x columns, e.g. 4x4")
     if overflow not in ("wrap", "saturate"):
         raise AccelsimError(f"--overflow {overflow!r} is neither wrap nor saturate")
-    top = 2 ** (bits - 1)
-    requantizer = Requantizer(scheme, decompose(scheme, scale), zero_point, -top, top - 1)
-    return ArrayDesign(int(rows), int(cols), bits, bits, accumulator_bits, overflow == "saturate", requantizer)
+    return ArrayDesign(
+        int(rows), int(cols), bits, bits, accumulator_bits, overflow == "saturate", requantizer(bits), lanes=lanes
+    )

@@ -30,7 +30,7 @@ async def cycle(dut):
 @cocotb.test()
 async def every_tap_agrees(dut):
     m = MANIFEST
-    depth, rows, cols = m["depth"], m["rows"], m["cols"]
+    steps, rows, cols = m["depth"] // m["lanes"], m["rows"], m["cols"]
     xs, ws, biases = words("x"), words("w"), words("bias")
     # stage -> (port, its bits a column, expected words)
     taps = {
@@ -43,15 +43,18 @@ async def every_tap_agrees(dut):
     for _, _, expected in taps.values():
         assert len(expected) == m["outputs"] == m["tiles"] * rows * cols, "vectors and manifest disagree"
     bad = dict.fromkeys(taps, 0)
-    dut.clk.value, dut.step.value, dut.row.value, dut.x.value, dut.w.value = 0, 0, 0, 0, 0
+    for port in (dut.clk, dut.step, dut.flush, dut.row, dut.x, dut.w):
+        port.value = 0
     for tile in range(m["tiles"]):
         dut.bias.value, dut.load.value, dut.step.value = biases[tile], 1, 0
         await cycle(dut)
         dut.load.value, dut.step.value = 0, 1
-        for k in range(tile * depth, (tile + 1) * depth):
+        for k in range(tile * steps, (tile + 1) * steps):
             dut.x.value, dut.w.value = xs[k], ws[k]
             await cycle(dut)
-        dut.step.value = 0
+        dut.step.value, dut.flush.value = 0, 1
+        await cycle(dut)
+        dut.flush.value = 0
         for row in range(rows):
             dut.row.value = row
             await Timer(1, "ns")

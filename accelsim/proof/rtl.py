@@ -1,17 +1,23 @@
-"""Synthesizable SystemVerilog: a requantizer and an output-stationary MAC array, with a tap at every stage."""
+"""Synthesizable SystemVerilog of an output-stationary MAC array with requantizers, with a tap at every stage."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec
+from accelsim.proof import datapath
+from accelsim.proof.requantizer_rtl import code_bits, requantizer_module
 from accelsim.requant import Requantizer
 
-#: schemes with a module: integer arithmetic on one multiplier and shift, or one shift
-RTL_SCHEMES = ("tflite-double", "tflite-ruy", "tflite-single", "tosa-single", "tosa-double", "cmsis-nn", "shift")
-_ROUNDINGS = ("floor", "toward_zero", "half_up", "half_down", "half_away", "half_to_zero", "half_even", "odd")
+
+@dataclass(frozen=True)
+class InnerAccumulator:
+    """An accumulator that takes `span` products from 0 and is then added to the next one."""
+
+    bits: int
+    saturate: bool
+    span: int
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,9 @@ class ArrayDesign:
     """A MAC array with requantizers: what its modules are generated for.
 
     rows, cols: processing elements, one output each. x_bits, w_bits: operand widths; x_signed, w_signed.
-    x_zero_point, w_zero_point: subtracted from each operand. acc_bits, saturate: the accumulators.
-    requantizer: per tensor, one of RTL_SCHEMES; code_bits: of the output, from its clamp.
+    x_zero_point, w_zero_point: subtracted from each operand. acc_bits, saturate: the outermost accumulators, which
+    start at the bias. lanes: products that an element sums exactly before each addition (an adder tree). inner:
+    accumulators inside it, innermost first. requantizer: per tensor, one of datapath.RTL_SCHEMES.
     """
 
     rows: int
@@ -34,20 +41,37 @@ class ArrayDesign:
     w_signed: bool = True
     x_zero_point: int = 0
     w_zero_point: int = 0
+    lanes: int = 1
+    inner: tuple[InnerAccumulator, ...] = ()
 
     def __post_init__(self) -> None:
         if not (1 <= self.rows <= 64 and 1 <= self.cols <= 64):
             raise AccelsimError(f"an array of {self.rows}x{self.cols}: rows and cols must be 1 to 64")
-        if not (2 <= self.x_bits <= 16 and 2 <= self.w_bits <= 16 and 8 <= self.acc_bits <= 48):
+        widths = [self.acc_bits, *(level.bits for level in self.inner)]
+        if not (2 <= self.x_bits <= 16 and 2 <= self.w_bits <= 16 and all(8 <= w <= 48 for w in widths)):
             raise AccelsimError("operands must have 2 to 16 bits and accumulators 8 to 48")
-        if self.requantizer.channels is not None:
-            raise AccelsimError("the generated requantizer takes one multiplier and shift: give scalars")
+        if not 1 <= self.lanes <= 64:
+            raise AccelsimError(f"an adder tree of {self.lanes} products: 1 to 64 are supported")
+        steps = self.lanes
+        for level in self.inner:
+            if level.span < 1 or level.span % steps:
+                raise AccelsimError(
+                    f"an inner accumulator over {level.span} products: its span must be a multiple of what it is given "
+                    f"at a time, {steps}"
+                )
+            steps = level.span
+        datapath.check(self.requantizer)
+
+    @property
+    def levels(self) -> list[tuple[int, str, int | None]]:
+        """As the kernels take them: (bits, overflow, span), innermost first."""
+        named = [(v.bits, "saturate" if v.saturate else "wrap", v.span) for v in self.inner]
+        return [*named, (self.acc_bits, "saturate" if self.saturate else "wrap", None)]
 
     @property
     def code_bits(self) -> int:
         """Width of the output port: the clamp's range, signed or unsigned."""
-        low, high = int(self.requantizer.qmin), int(self.requantizer.qmax)
-        return high.bit_length() if low >= 0 else max((-low - 1).bit_length(), high.bit_length()) + 1
+        return code_bits(self.requantizer)
 
     @property
     def code_signed(self) -> bool:
@@ -55,167 +79,121 @@ class ArrayDesign:
 
 
 def design_of(spec: AcceleratorSpec, requantizer: Requantizer) -> ArrayDesign:
-    """The array of an accelerator spec: its rows, columns, operand widths and accumulator.
+    """The array of an accelerator spec: its rows, columns, operand widths, adder trees and accumulators.
 
-    Raises AccelsimError where the spec's accumulator is none that this array has: several levels, a tree, the
-    schedule's order, or a bias that is added last.
+    Raises AccelsimError where the spec's accumulation is none that this array has: the schedule's own order, or a bias
+    that is added last.
     """
     array = spec.array
     how = array.accumulators
-    if len(how.levels) > 1 or how.order not in ("serial", "tree:1") or how.bias != "preload":
+    if how.order == "mapping" or how.bias != "preload":
         raise AccelsimError(
-            f"spec {spec.name!r}: the generated array has one accumulator per output, serial and preloaded with "
-            "the bias; this spec asks for another"
+            f"spec {spec.name!r}: the generated array adds in the order 'serial' or 'tree:n' to accumulators that are "
+            f"preloaded with the bias; this spec asks for order {how.order!r}, bias {how.bias!r}"
         )
+    inner = tuple(InnerAccumulator(v.bits, v.overflow == "saturate", int(v.span or 1)) for v in how.levels[:-1])
     return ArrayDesign(
         array.rows, array.cols, array.activation_bits, array.weight_bits, how.bits, how.overflow == "saturate",
-        requantizer,
+        requantizer, lanes=int(how.order.partition(":")[2] or 1), inner=inner,
     )  # fmt: skip
-
-
-def requantizer_module(requantizer: Requantizer, acc_bits: int = 32, name: str = "accelsim_requantize") -> str:
-    """SystemVerilog of one requantizer, combinational.
-
-    Port acc (signed, acc_bits); taps product, rounded (signed 64); code. AccelsimError for a scheme that is no
-    integer datapath (RTL_SCHEMES), or per-channel parameters.
-    """
-    scheme = requantizer.scheme
-    if scheme not in RTL_SCHEMES:
-        raise AccelsimError(f"no module is generated for {scheme!r}; those with one: {', '.join(RTL_SCHEMES)}")
-    if requantizer.channels is not None:
-        raise AccelsimError("the generated requantizer takes one multiplier and shift: give scalars")
-    requantizer.bound()
-    low, high, zero = int(requantizer.qmin), int(requantizer.qmax), int(requantizer.zero_point)
-    signed = low < 0
-    bits = max((-low - 1).bit_length(), high.bit_length()) + 1 if signed else max(high.bit_length(), 1)
-    sign = "signed " if signed else ""
-    body = "\n".join(f"  {line}" for line in _datapath(requantizer))
-    return f"""// {scheme}: {_parameters(requantizer)}, zero point {zero}, clamp [{low}, {high}]
-module {name} (
-  input  logic signed [{acc_bits - 1}:0] acc,
-  output logic signed [63:0] product,
-  output logic signed [63:0] rounded,
-  output logic {sign}[{bits - 1}:0] code
-);
-  logic signed [63:0] wide, biased, held;
-  assign wide = 64'(acc);
-{body}
-  assign biased = rounded + {_number(zero)};
-  assign held = biased > {_number(high)} ? {_number(high)} : biased < {_number(low)} ? {_number(low)} : biased;
-  assign code = held[{bits - 1}:0];
-endmodule
-"""
-
-
-def _parameters(requantizer: Requantizer) -> str:
-    return ", ".join(f"{k} {v}" for k, v in requantizer.params.items())
-
-
-def _number(value: int) -> str:
-    return f"64'sd{value}" if value >= 0 else f"-64'sd{-value}"
-
-
-def _datapath(requantizer: Requantizer) -> list[str]:
-    """Assignments from `wide` to `product` and `rounded`."""
-    shift = int(requantizer.params["shift"])
-    left, right = max(shift, 0), max(-shift, 0)
-    scheme = requantizer.scheme
-    if scheme == "shift":
-        rounding = requantizer.params.get("rounding", "half_up")
-        if rounding not in _ROUNDINGS:
-            raise AccelsimError(f"no module is generated for rounding {rounding!r}; known: {', '.join(_ROUNDINGS)}")
-        return [f"assign product = wide <<< {left};", *_rounding("product", right, rounding)]
-    multiplier = _number(int(requantizer.params["multiplier"]))
-    if scheme in ("tflite-single", "tosa-single"):
-        return [f"assign product = wide * {multiplier};", *_rounding("product", 31 - shift, "half_up")]
-    if scheme == "tosa-double":
-        s = 31 - shift
-        nudge = f"{_number(2 ** (s - 1))}"
-        if s > 31:
-            nudge += f" + (wide[63] ? {_number(-(2**30))} : {_number(2**30)})"
-        return [f"assign product = wide * {multiplier};", f"assign rounded = (product + {nudge}) >>> {s};"]
-    second = "half_up" if scheme == "tflite-ruy" else "half_away"
-    return [
-        f"assign product = (wide <<< {left}) * {multiplier};",
-        "logic signed [63:0] high;",
-        f"assign high = (product + {_number(2**30)}) >>> 31;",
-        *_rounding("high", right, second),
-    ]
-
-
-def _rounding(value: str, s: int, rounding: str) -> list[str]:
-    """`rounded` = value / 2**s rounded as named."""
-    if s == 0:
-        return [f"assign rounded = {value};"]
-    half, mask = _number(2 ** (s - 1)), _number(2**s - 1)
-    floor = f"{value} >>> {s}"
-    forms = {
-        "floor": floor,
-        "toward_zero": f"({value} + ({value}[63] ? {mask} : 64'sd0)) >>> {s}",
-        "half_up": f"({value} + {half}) >>> {s}",
-        "half_down": f"({value} + {half} - 64'sd1) >>> {s}",
-        "half_away": f"({value} + {half} - ({value}[63] ? 64'sd1 : 64'sd0)) >>> {s}",
-        "half_to_zero": f"({value} + {half} - ({value} > 64'sd0 ? 64'sd1 : 64'sd0)) >>> {s}",
-        "half_even": f"({value} + {half} - ({value}[{s}] ? 64'sd0 : 64'sd1)) >>> {s}",
-        "odd": f"({floor}) | (({value} & {mask}) != 64'sd0 ? 64'sd1 : 64'sd0)",
-    }
-    return [f"assign rounded = {forms[rounding]};"]
 
 
 def array_modules(design: ArrayDesign) -> str:
     """SystemVerilog of the processing element, the array and its requantizers.
 
-    Top: accelsim_array. Each cycle with `step`, element (r, c) adds (x[r] - zx) * (w[c] - zw); `load` starts it at
-    bias[c]. Row `row` is requantized, all columns at once. overflow: set since load where a sum left its range.
+    Top: accelsim_array. `load` starts element (r, c) at bias[c]. Each cycle with `step` it adds the products
+    (x[r] - zx) * (w[c] - zw) of its lanes. `flush`, once after the last step, adds what inner accumulators still hold.
+    Row `row` is requantized, all columns at once. overflow: set since load where a sum left its accumulator's range.
     """
     d = design
+    return f"{_element(d)}\n{requantizer_module(d.requantizer, d.acc_bits)}\n{_array(d)}"
+
+
+def _element(d: ArrayDesign) -> str:
     x_wide, w_wide = d.x_bits + 2, d.w_bits + 2
-    sum_bits = max(d.acc_bits, x_wide + w_wide) + 1
-    top = 2 ** (d.acc_bits - 1) - 1
-    kept = f"total[{d.acc_bits - 1}:0]"
-    if d.saturate:
-        kept = f"total > TOP ? TOP[{d.acc_bits - 1}:0] : total < BOTTOM ? BOTTOM[{d.acc_bits - 1}:0] : {kept}"
-    x = _extended("x", d.x_bits, d.x_signed)
-    w = _extended("w", d.w_bits, d.w_signed)
-    sign = "signed " if d.code_signed else ""
-    return f"""// {d.rows}x{d.cols} output-stationary array, {d.x_bits}-bit x {d.w_bits}-bit operands,
-// {d.acc_bits}-bit accumulators that {"saturate" if d.saturate else "wrap"}
+    widths = [level[0] for level in d.levels]
+    sum_bits = max(*widths, x_wide + w_wide + d.lanes.bit_length()) + 1
+    terms, products = [], []
+    for n in range(d.lanes):
+        terms.append(f"""  logic signed [{x_wide - 1}:0] x{n};
+  logic signed [{w_wide - 1}:0] w{n};
+  logic signed [{x_wide + w_wide - 1}:0] p{n};
+  assign x{n} = {_extended("x", d.x_bits, n, d.x_signed)} - {_sized(d.x_zero_point, x_wide)};
+  assign w{n} = {_extended("w", d.w_bits, n, d.w_signed)} - {_sized(d.w_zero_point, w_wide)};
+  assign p{n} = x{n} * w{n};""")
+        products.append(f"{sum_bits}'(p{n})")
+    top = len(d.inner)
+    names = [*(f"inner{n}" for n in range(top)), "acc"]
+    wires, holds = [], []
+    for n, (bits, overflow, _) in enumerate(d.levels):
+        # what comes from below: a step's products, or an inner accumulator that is complete or flushed
+        given = (
+            f"(step ? term : {sum_bits}'sd0)"
+            if n == 0
+            else f"(give{n - 1} ? {sum_bits}'(next{n - 1}) : {sum_bits}'sd0)"
+        )
+        kept = f"total{n}[{bits - 1}:0]"
+        if overflow == "saturate":
+            kept = f"total{n} > TOP{n} ? TOP{n}[{bits - 1}:0] : total{n} < BOTTOM{n} ? BOTTOM{n}[{bits - 1}:0] : {kept}"
+        wires.append(f"""  localparam logic signed [{sum_bits - 1}:0] TOP{n} = {sum_bits}'sd{2 ** (bits - 1) - 1};
+  localparam logic signed [{sum_bits - 1}:0] BOTTOM{n} = -{sum_bits}'sd{2 ** (bits - 1)};
+  logic signed [{sum_bits - 1}:0] total{n};
+  logic signed [{bits - 1}:0] next{n};
+  assign total{n} = {sum_bits}'({names[n]}) + {given};
+  assign next{n} = {kept};""")
+        holds.append(f"(total{n} > TOP{n}) | (total{n} < BOTTOM{n})")
+    state, reset, update = [], ["      acc <= bias;", "      overflow <= 1'b0;"], []
+    below = d.lanes
+    for n, level in enumerate(d.inner):
+        # a level counts what it is given: steps, or complete inner accumulators
+        count, below = level.span // below, level.span
+        bits = max((count - 1).bit_length(), 1)
+        took = "step" if n == 0 else f"step & full{n - 1}"
+        state.append(f"""  logic signed [{level.bits - 1}:0] inner{n};
+  logic [{bits - 1}:0] count{n};
+  logic full{n}, give{n};
+  assign full{n} = {"1'b1" if n == 0 else f"full{n - 1}"} & (count{n} == {bits}'d{count - 1});
+  assign give{n} = flush | (step & full{n});""")
+        reset += [f"      inner{n} <= '0;", f"      count{n} <= '0;"]
+        update += [f"      inner{n} <= give{n} ? '0 : next{n};",
+                   f"      if (give{n}) count{n} <= '0; else if ({took}) count{n} <= count{n} + 1'b1;"]  # fmt: skip
+    held = [
+        f"{bits} bits that {overflow}{f' over {span} products' if span else ''}" for bits, overflow, span in d.levels
+    ]
+    newline = "\n"
+    return f"""// {d.rows}x{d.cols} output-stationary array, {d.x_bits}-bit x {d.w_bits}-bit operands
+// products added at a time: {d.lanes}; accumulators: {", then ".join(held)}
 module accelsim_pe (
-  input  logic clk, load, step,
-  input  logic [{d.x_bits - 1}:0] x,
-  input  logic [{d.w_bits - 1}:0] w,
+  input  logic clk, load, step, flush,
+  input  logic [{d.lanes * d.x_bits - 1}:0] x,
+  input  logic [{d.lanes * d.w_bits - 1}:0] w,
   input  logic signed [{d.acc_bits - 1}:0] bias,
   output logic signed [{d.acc_bits - 1}:0] acc,
   output logic overflow
 );
-  localparam logic signed [{sum_bits - 1}:0] TOP = {sum_bits}'sd{top};
-  localparam logic signed [{sum_bits - 1}:0] BOTTOM = -{sum_bits}'sd{top + 1};
-  logic signed [{x_wide - 1}:0] xs;
-  logic signed [{w_wide - 1}:0] ws;
-  logic signed [{x_wide + w_wide - 1}:0] term;
-  logic signed [{sum_bits - 1}:0] total;
-  logic signed [{d.acc_bits - 1}:0] next;
-  assign xs = {x} - {_sized(d.x_zero_point, x_wide)};
-  assign ws = {w} - {_sized(d.w_zero_point, w_wide)};
-  assign term = xs * ws;
-  assign total = {sum_bits}'(acc) + {sum_bits}'(term);
-  assign next = {kept};
+{newline.join(terms)}
+  logic signed [{sum_bits - 1}:0] term;
+  assign term = {" + ".join(products)};
+{newline.join([*state, *wires])}
   always_ff @(posedge clk) begin
     if (load) begin
-      acc <= bias;
-      overflow <= 1'b0;
-    end else if (step) begin
-      acc <= next;
-      overflow <= overflow | (total > TOP) | (total < BOTTOM);
+{newline.join(reset)}
+    end else if (step | flush) begin
+      acc <= next{top};
+{newline.join([*update, ""])}      overflow <= overflow | {" | ".join(holds)};
     end
   end
 endmodule
+"""
 
-{requantizer_module(d.requantizer, d.acc_bits)}
-module accelsim_array (
-  input  logic clk, load, step,
-  input  logic [{d.rows * d.x_bits - 1}:0] x,
-  input  logic [{d.cols * d.w_bits - 1}:0] w,
+
+def _array(d: ArrayDesign) -> str:
+    x_port, w_port = d.lanes * d.x_bits, d.lanes * d.w_bits
+    sign = "signed " if d.code_signed else ""
+    return f"""module accelsim_array (
+  input  logic clk, load, step, flush,
+  input  logic [{d.rows * x_port - 1}:0] x,
+  input  logic [{d.cols * w_port - 1}:0] w,
   input  logic [{d.cols * d.acc_bits - 1}:0] bias,
   input  logic [{max((d.rows - 1).bit_length(), 1) - 1}:0] row,
   output logic [{d.cols * d.acc_bits - 1}:0] acc,
@@ -231,9 +209,9 @@ module accelsim_array (
     for (r = 0; r < {d.rows}; r = r + 1) begin : rows
       for (c = 0; c < {d.cols}; c = c + 1) begin : cols
         accelsim_pe pe (
-          .clk(clk), .load(load), .step(step),
-          .x(x[r * {d.x_bits} +: {d.x_bits}]),
-          .w(w[c * {d.w_bits} +: {d.w_bits}]),
+          .clk(clk), .load(load), .step(step), .flush(flush),
+          .x(x[r * {x_port} +: {x_port}]),
+          .w(w[c * {w_port} +: {w_port}]),
           .bias(bias[c * {d.acc_bits} +: {d.acc_bits}]),
           .acc(all_acc[(r * {d.cols} + c) * {d.acc_bits} +: {d.acc_bits}]),
           .overflow(all_overflow[r * {d.cols} + c])
@@ -257,44 +235,12 @@ endmodule
 """
 
 
-def _extended(name: str, bits: int, signed: bool) -> str:
-    """The operand with two bits more, so that any zero point can be subtracted."""
-    above = f"{{2{{{name}[{bits - 1}]}}}}" if signed else "2'b00"
-    return f"$signed({{{above}, {name}}})"
+def _extended(name: str, bits: int, lane: int, signed: bool) -> str:
+    """The operand of a lane with two bits more, so that any zero point can be subtracted."""
+    low, high = lane * bits, lane * bits + bits - 1
+    above = f"{{2{{{name}[{high}]}}}}" if signed else "2'b00"
+    return f"$signed({{{above}, {name}[{high}:{low}]}})"
 
 
 def _sized(value: int, bits: int) -> str:
     return f"{bits}'sd{value}" if value >= 0 else f"(-{bits}'sd{-value})"
-
-
-def c_model(requantizer: Requantizer, name: str = "accelsim_requantize") -> str:
-    """C99 of the same datapath, for firmware and for DPI: int32_t name(int32_t acc)."""
-    lines = [
-        line.replace("assign ", "").replace("64'sd", "INT64_C(").replace("logic signed [63:0] high;", "")
-        for line in _datapath(requantizer)
-    ]
-    body = "\n".join(f"  {_c_statement(line)}" for line in lines if line.strip())
-    low, high, zero = int(requantizer.qmin), int(requantizer.qmax), int(requantizer.zero_point)
-    return f"""/* {requantizer.scheme}: {_parameters(requantizer)}, zero point {zero}, clamp [{low}, {high}] */
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" /* simulators compile it as C++ */
-#endif
-int32_t {name}(int32_t acc) {{
-  const int64_t wide = acc;
-{body}
-  const int64_t biased = rounded + {zero};
-  return (int32_t)(biased > {high} ? {high} : biased < {low} ? {low} : biased);
-}}
-"""
-
-
-def _c_statement(line: str) -> str:
-    """One assignment of _datapath in C; arithmetic shifts and bit tests as C has them."""
-    line = re.sub(r"INT64_C\((\d+)", r"INT64_C(\1)", line)
-    line = line.replace(">>>", ">>").replace("<<<", "<<")
-    line = re.sub(r"wide << (\d+)", lambda m: f"wide * (INT64_C(1) << {m.group(1)})", line)
-    line = re.sub(r"(\w+)\[63\]", r"(\1 < 0)", line)
-    line = re.sub(r"(\w+)\[(\d+)\]", r"((\1 >> \2) & 1)", line)
-    return f"const int64_t {line}"

@@ -11,9 +11,12 @@ from accelsim_kernels.comparison import unclamped
 
 from accelsim.errors import AccelsimError
 from accelsim.files import write_atomically
+from accelsim.proof import datapath
 from accelsim.proof.cocotb_bench import cocotb_files
 from accelsim.proof.golden import golden_vectors
-from accelsim.proof.rtl import ArrayDesign, array_modules, c_model
+from accelsim.proof.requantizer_rtl import c_model
+from accelsim.proof.rtl import ArrayDesign, array_modules
+from accelsim.proof.vector_files import plain
 
 #: where a mismatch can show, in the order in which the bench looks
 STAGES = ("accumulator", "overflow", "product", "rounded", "clamped")
@@ -42,11 +45,15 @@ class ArrayVectors:
 
 
 def array_vectors(design: ArrayDesign, *, outputs: int = 4096, depth: int = 16, seed: int = 0) -> ArrayVectors:
-    """At least that many outputs: a third steered by the bias onto ties, steps and corners, a third near overflow."""
-    from accelsim_kernels import matmul
+    """At least that many outputs: a third steered by the bias onto ties, steps and corners, a third near overflow.
+
+    depth: products of an output, raised to a multiple of the design's lanes. Codes and accumulators are the kernels'.
+    AccelsimError where accumulators leave the domain of the requantizer's scheme whatever the bias.
+    """
     from accelsim_kernels.requantization import requantize_bound
 
     rng = np.random.default_rng(seed)
+    depth = -(-depth // design.lanes) * design.lanes
     tiles = -(-outputs // (design.rows * design.cols))
     x = _operands(rng, design.x_bits, design.x_signed, (tiles, depth, design.rows))
     w = _operands(rng, design.w_bits, design.w_signed, (tiles, depth, design.cols))
@@ -62,25 +69,35 @@ def array_vectors(design: ArrayDesign, *, outputs: int = 4096, depth: int = 16, 
     brink = np.clip(top - rng.integers(1, np.abs(reach).max() + 2, bias.shape), 0, top - 1)
     ends = np.where(rng.random(bias.shape) < 0.5, brink, -brink - 1)
     bias = np.where((np.arange(tiles) % 3 == 1)[:, None], ends, bias)
-    how = {"accumulator_bits": design.acc_bits, "overflow": "saturate" if design.saturate else "wrap"}
-    acc = np.empty((tiles, design.rows, design.cols), np.int64)
+    bound = design.requantizer.bound()
+    low, high = (int(limit[0]) for limit in bound.accumulator_range())
+    acc, overflow = _accumulate(design, x, w, bias)
+    outside = ((acc < low) | (acc > high)).any(axis=(1, 2))
+    # near an end that the scheme is not defined for, the operands alone must do
+    bias[outside] = 0
+    acc[outside], overflow[outside] = _accumulate(design, x[outside], w[outside], bias[outside])
+    try:
+        bound.check(acc)
+    except ValueError as error:
+        raise AccelsimError(f"the array's accumulators leave the requantizer's domain: {error}") from None
+    rounded, code = requantize_bound(acc, unclamped(bound)), requantize_bound(acc, bound)
+    product = datapath.products(design.requantizer, acc)
+    return ArrayVectors(x, w, bias, acc, overflow, product, rounded.astype(np.int64), code.astype(np.int64))
+
+
+def _accumulate(design: ArrayDesign, x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accumulators and overflow flags (tiles, rows, cols) of the design, from the kernels."""
+    from accelsim_kernels import matmul
+
+    acc = np.empty((len(x), design.rows, design.cols), np.int64)
     overflow = np.empty(acc.shape, bool)
-    for t in range(tiles):
+    for t in range(len(x)):
         acc[t], overflow[t] = matmul(
             np.ascontiguousarray(x[t].T), w[t], bias=bias[t], a_zero_point=design.x_zero_point,
-            b_zero_point=design.w_zero_point, return_events=True, **how,
+            b_zero_point=design.w_zero_point, return_events=True, levels=design.levels,
+            order="serial" if design.lanes == 1 else f"tree:{design.lanes}",
         )  # fmt: skip
-    bound = design.requantizer.bound()
-    bound.check(acc)
-    params = {k: int(v) for k, v in design.requantizer.params.items() if not isinstance(v, str)}
-    left = (
-        max(params["shift"], 0)
-        if design.requantizer.scheme in ("tflite-double", "tflite-ruy", "cmsis-nn", "shift")
-        else 0
-    )
-    product = (acc << left) * params.get("multiplier", 1)
-    rounded, code = requantize_bound(acc, unclamped(bound)), requantize_bound(acc, bound)
-    return ArrayVectors(x, w, bias, acc, overflow, product, rounded.astype(np.int64), code.astype(np.int64))
+    return acc, overflow
 
 
 def _operands(rng: np.random.Generator, bits: int, signed: bool, shape: tuple[int, ...]) -> np.ndarray:
@@ -107,8 +124,8 @@ def write_bench(design: ArrayDesign, vectors: ArrayVectors, folder: Path | str) 
         raise AccelsimError(f"cannot make {folder}: {error.strerror}") from None
     d, v = design, vectors
     files = {
-        "x.mem": _packed(v.x.reshape(-1, d.rows), d.x_bits),
-        "w.mem": _packed(v.w.reshape(-1, d.cols), d.w_bits),
+        "x.mem": _packed(_by_lane(v.x, d.lanes), d.x_bits),
+        "w.mem": _packed(_by_lane(v.w, d.lanes), d.w_bits),
         "bias.mem": _packed(v.bias.reshape(-1, d.cols), d.acc_bits),
         "acc.mem": _packed(v.acc.reshape(-1, 1), d.acc_bits),
         "overflow.mem": _packed(v.overflow.reshape(-1, 1).astype(np.int64), 1),
@@ -117,7 +134,7 @@ def write_bench(design: ArrayDesign, vectors: ArrayVectors, folder: Path | str) 
         "code.mem": _packed(v.code.reshape(-1, 1), d.code_bits),
         "design.sv": array_modules(d),
         "bench.sv": bench(d, v),
-        "model.c": c_model(d.requantizer),
+        "model.c": c_model(d.requantizer, acc_bits=d.acc_bits),
         **cocotb_files(),
     }
     for name, text in files.items():
@@ -125,11 +142,18 @@ def write_bench(design: ArrayDesign, vectors: ArrayVectors, folder: Path | str) 
     manifest = {
         "rows": d.rows, "cols": d.cols, "x_bits": d.x_bits, "w_bits": d.w_bits, "acc_bits": d.acc_bits,
         "code_bits": d.code_bits, "overflow": "saturate" if d.saturate else "wrap", "outputs": v.outputs,
-        "tiles": len(v.x), "depth": v.x.shape[1], "requantizer": d.requantizer.kwargs(),
+        "tiles": len(v.x), "depth": v.x.shape[1], "lanes": d.lanes, "levels": d.levels,
+        "requantizer": plain(d.requantizer.kwargs()),
         "overflowed": int(v.overflow.sum()), "stages": list(STAGES), "files": sorted(files),
     }  # fmt: skip
     write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return folder
+
+
+def _by_lane(operands: np.ndarray, lanes: int) -> np.ndarray:
+    """(tiles, depth, ports) -> one row per step: the lanes of port 0, of port 1, …"""
+    tiles, depth, ports = operands.shape
+    return operands.reshape(tiles, depth // lanes, lanes, ports).swapaxes(2, 3).reshape(-1, ports * lanes)
 
 
 def _packed(rows: np.ndarray, bits: int) -> str:
@@ -149,14 +173,15 @@ def _packed(rows: np.ndarray, bits: int) -> str:
 def bench(design: ArrayDesign, vectors: ArrayVectors) -> str:
     """The testbench: drives every tile, compares every stage of every output, prints one RESULT line."""
     d = design
-    tiles, depth = vectors.x.shape[:2]
+    tiles, steps = len(vectors.x), vectors.x.shape[1] // d.lanes
+    kind = "int" if d.acc_bits <= 32 else "longint"
     row_bits = max((d.rows - 1).bit_length(), 1)
     return f"""`timescale 1ns/1ps
 module bench;
-  localparam int TILES = {tiles}, DEPTH = {depth}, ROWS = {d.rows}, COLS = {d.cols}, OUTPUTS = {vectors.outputs};
-  logic clk = 0, load = 0, step = 0;
-  logic [{d.rows * d.x_bits - 1}:0] x, xs [0:TILES * DEPTH - 1];
-  logic [{d.cols * d.w_bits - 1}:0] w, ws [0:TILES * DEPTH - 1];
+  localparam int TILES = {tiles}, STEPS = {steps}, ROWS = {d.rows}, COLS = {d.cols}, OUTPUTS = {vectors.outputs};
+  logic clk = 0, load = 0, step = 0, flush = 0;
+  logic [{d.rows * d.lanes * d.x_bits - 1}:0] x, xs [0:TILES * STEPS - 1];
+  logic [{d.cols * d.lanes * d.w_bits - 1}:0] w, ws [0:TILES * STEPS - 1];
   logic [{d.cols * d.acc_bits - 1}:0] bias, biases [0:TILES - 1];
   logic [{row_bits - 1}:0] row = 0;
   logic [{d.cols * d.acc_bits - 1}:0] acc;
@@ -169,7 +194,7 @@ module bench;
   logic [{d.code_bits - 1}:0] want_code [0:OUTPUTS - 1];
   integer t, k, r, c, i, bad_acc = 0, bad_overflow = 0, bad_product = 0, bad_rounded = 0, bad_code = 0;
 `ifdef ACCELSIM_DPI
-  import "DPI-C" accelsim_requantize = function int requantize_model(input int acc);
+  import "DPI-C" accelsim_requantize = function int requantize_model(input {kind} acc);
   integer bad_model = 0;
   int model;
 `endif
@@ -194,11 +219,13 @@ module bench;
       bias = biases[t]; load = 1; step = 0;
       #1 clk = 1; #1 clk = 0;
       load = 0; step = 1;
-      for (k = 0; k < DEPTH; k = k + 1) begin
-        x = xs[t * DEPTH + k]; w = ws[t * DEPTH + k];
+      for (k = 0; k < STEPS; k = k + 1) begin
+        x = xs[t * STEPS + k]; w = ws[t * STEPS + k];
         #1 clk = 1; #1 clk = 0;
       end
-      step = 0;
+      step = 0; flush = 1;
+      #1 clk = 1; #1 clk = 0;
+      flush = 0;
       for (r = 0; r < ROWS; r = r + 1) begin
         row = r[{row_bits - 1}:0];
         #1;
@@ -210,7 +237,7 @@ module bench;
           if (rounded[c * 64 +: 64] !== want_rounded[i]) begin bad_rounded += 1; complain(i, 3); end
           if (code[c * {d.code_bits} +: {d.code_bits}] !== want_code[i]) begin bad_code += 1; complain(i, 4); end
 `ifdef ACCELSIM_DPI
-          model = requantize_model(int'($signed(acc[c * {d.acc_bits} +: {d.acc_bits}])));
+          model = requantize_model({kind}'($signed(acc[c * {d.acc_bits} +: {d.acc_bits}])));
           if (code[c * {d.code_bits} +: {d.code_bits}] !== model[{d.code_bits - 1}:0]) bad_model += 1;
 `endif
         end

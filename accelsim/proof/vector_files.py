@@ -45,7 +45,7 @@ def write_vectors(vectors: GoldenVectors, folder: Path | str, name: str = "requa
         "format": FORMAT,
         "vectors": len(vectors),
         "seed": vectors.seed,
-        "requantizers": [_plain(r.kwargs()) for r in vectors.requantizers],
+        "requantizers": [plain(r.kwargs()) for r in vectors.requantizers],
         "mem_bits": _MEM_BITS,
         "coverage": vectors.coverage(),
         "mutation_score": score.score,
@@ -105,7 +105,8 @@ def _requantizer(fields: Mapping[str, Any]) -> Requantizer:
     return Requantizer(rest.pop("scheme"), rest, **limits)
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays as lists, for JSON."""
     return {k: v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v for k, v in fields.items()}
 
 

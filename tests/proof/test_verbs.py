@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from test_equivalence import C_SINGLE
 from test_explanations import network
 
 from accelsim.cli import main
+
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 @pytest.fixture
@@ -137,11 +142,40 @@ def test_rtl(cli, tmp_path):
     status, out, _ = cli("rtl", "test", folder)
     assert (status, "agrees with 60 outputs" in out) == (0, True)
     design = folder / "design.sv"
-    design.write_text(design.read_text().replace("xs * ws", "xs * ws + 1"))
+    design.write_text(design.read_text().replace("x0 * w0", "x0 * w0 + 1"))
     status, out, _ = cli("rtl", "test", folder)
     assert (status, "differs from" in out) == (1, True)
     status, out, _ = cli("rtl", "write", folder, "--spec", "edge-16x16", "--outputs", 256)
     assert (status, "wrote a 16x16 array" in out) == (0, True)
     assert cli("rtl", "test", folder)[0] == 0
+    arguments = ("--size", "2x2", "--outputs", 40, "--lanes", 4)
+    for scheme in ("onnx-float", "shift", "finn-thresholds"):
+        assert cli("rtl", "write", folder, "--scheme", scheme, *arguments)[0] == 0
+        assert cli("rtl", "test", folder)[0] == 0
+    status, _, err = cli("rtl", "write", folder, "--scheme", "real-double", *arguments)
+    assert (status, "no module is generated for 'real-double'; those with one: tflite-double" in err) == (2, True)
+    status, _, err = cli("rtl", "test", folder, "--bench", "vhdl")
+    assert (status, "unknown bench 'vhdl'; known: systemverilog, dpi, cocotb" in err) == (2, True)
+    status, _, err = cli("rtl", "test", folder, "--bench", "dpi")
+    assert (status, "Icarus Verilog has no DPI" in err) == (2, True)
     status, _, err = cli("rtl", "burn", folder)
     assert (status, "unknown action" in err) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bench", "simulator", "needs"),
+    [("dpi", "verilator", ("verilator",)), ("cocotb", "icarus", ("iverilog", "cocotb-config"))],
+)
+def test_rtl_benches(cli, tmp_path, bench, simulator, needs):
+    if missing := [program for program in needs if shutil.which(program, path=PATH) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    folder = tmp_path / "build"
+    cli("rtl", "write", folder, "--size", "2x3", "--outputs", 60, "--bits", 4, "--accumulator-bits", 16)
+    arguments = ("rtl", "test", folder, "--simulator", simulator, "--bench", bench)
+    status, out, _ = cli(*arguments)
+    assert (status, f"agrees with 60 outputs under {simulator} ({bench})" in out) == (0, True)
+    design = folder / "design.sv"
+    design.write_text(design.read_text().replace("assign biased =", "assign biased = 64'sd1 +"))
+    status, out, _ = cli(*arguments, "--json")
+    assert (status, json.loads(out)["mismatches"]["clamped"] > 0) == (1, True)
