@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "accelsim_kernels": 0,
     "accelsim.errors": 0,
+    "accelsim.extras": 0,
     "accelsim.files": 1,
     "accelsim.store": 1,
     "accelsim.cachedir": 1,

@@ -18,13 +18,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from accelsim.errors import AccelsimError
+from accelsim.extras import installing
 
 #: groups of verbs in `accelsim --help`
 PANELS = ("Simulate and price", "Verify arithmetic", "Exchange", "Look up")
 #: wrong use, bad input (typer's own usage errors exit with it, too)
 WRONG_USE = 2
-#: optional packages and the extra of pyproject.toml that brings them
-EXTRAS = {"torch": "torch", "sklearn": "demo", "bitwuzla": "proof", "cffi": "proof"}
 #: an error that is ours, not the user's
 DEFECT = 3
 
@@ -77,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except AccelsimError as error:
         _fail(f"error: {error}", WRONG_USE, state["debug"])
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
-        hint = f"; install it with: pip install 'accelsim[{extra}]'" if extra else ""
-        _fail(f"error: {error}{hint}", WRONG_USE if extra else DEFECT, state["debug"])
+        command = installing(error.name or "")
+        hint = f"; install it with: {command}" if command else ""
+        _fail(f"error: {error}{hint}", WRONG_USE if command else DEFECT, state["debug"])
     except Exception as error:
         text = f"internal error: {type(error).__name__}: {error}\nRun `accelsim --debug …` to see where."
         _fail(text, DEFECT, state["debug"])
