@@ -48,6 +48,7 @@ _PUBLIC = {
     "certify": "accelsim.proof.ranges",
     "explain": "accelsim.proof.explanation",
     "diff": "accelsim.proof.difference",
+    "assert_bit_exact": "accelsim.proof.assertion",
 }
 
 __all__ = ["__version__", *_PUBLIC]
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from accelsim.pricing import cost_many
     from accelsim.pricing.trace import save_trace
     from accelsim.profiles import list_profiles, load_profile
+    from accelsim.proof.assertion import assert_bit_exact
     from accelsim.proof.certificates import recheck
     from accelsim.proof.difference import diff
     from accelsim.proof.equivalence import prove

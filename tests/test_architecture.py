@@ -44,6 +44,7 @@ FLOORS = {
     "accelsim.frontend": 6,
     "accelsim.importers": 6,
     "accelsim.export": 6,
+    "accelsim.pytest_plugin": 7,
     "accelsim.cli": 7,
     "accelsim.search": 7,
     "accelsim.bench": 7,
