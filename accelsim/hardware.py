@@ -228,10 +228,13 @@ class MemorySpec(SpecModel):
 
 
 class VectorSpec(SpecModel):
-    """The unit that requantizes, adds, pools and sums rows: lanes elements per cycle, lane_bits wide."""
+    """The unit that requantizes, adds, pools and sums rows: lanes elements per cycle, lane_bits wide. lut_bytes: a
+    table of functions in each lane; 0: tables lie in the buffer of the outputs.
+    """
 
     lanes: int = Field(default=16, ge=1)
     lane_bits: int = Field(default=32, ge=8, le=64)
+    lut_bytes: int = Field(default=0, ge=0)
 
 
 class DmaSpec(SpecModel):

@@ -20,13 +20,15 @@ from accelsim.pricing import laws
 
 #: other names of the columns
 COLUMN_NAMES = {
-    "weight_bits": ("weight_bits", "datawidth_a", "width_a", "w", "bits"),
-    "activation_bits": ("activation_bits", "datawidth_b", "width_b", "a", "bits"),
+    "weight_bits": ("weight_bits", "datawidth_a", "width_a", "w", "datawidth", "width", "bits"),
+    "activation_bits": ("activation_bits", "datawidth_b", "width_b", "a", "datawidth", "width", "bits"),
     "accumulator_bits": ("accumulator_bits", "accumulator_width", "psum_bits", "acc"),
     "energy": ("energy_pj", "energy", "dynamic_energy_pj", "pj"),
     "area": ("area_um2", "area", "um2"),
     "leakage": ("leakage_uw", "leakage", "leakage_power_uw", "uw"),
 }
+#: rows of an `action` column that are left out: they are not a product of random operands
+OTHER_ACTIONS = ("idle", "leak", "mac_gated", "mac_reused", "gated_mac")
 _UNITS = {"energy": ("pJ", "pJ/bit"), "area": ("um2", "um2/bit"), "leakage": ("uW", "uW/bit")}
 
 
@@ -138,6 +140,7 @@ def _read(path: Path) -> tuple[list[tuple[int, int, int]], dict[str, list[float]
         raise AccelsimError(f"cannot read {path}: {error}") from None
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     rows = list(csv.DictReader(lines, skipinitialspace=True))
+    rows = [row for row in rows if (row.get("action") or "").strip() not in OTHER_ACTIONS]
     present = {column.strip().lower(): column for column in (rows[0] if rows else {}) if column}
     found = {
         field: present[name] for field, names in COLUMN_NAMES.items() for name in reversed(names) if name in present

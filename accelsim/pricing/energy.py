@@ -101,7 +101,8 @@ def register_file_terms(plan: Schedules, machine: Machine, rates: Rates) -> list
             if operand in level.operands:
                 zeros = 0.0 if operand == "input" else plan.problems.mac_zeros
                 moved = moved + gated(accesses, zeros, rates) * bits[operand]
-        terms.append(Term(level.name, "register_file_energy", moved * rates.value("register_file_energy")))
+        per_bit = sum(rates.access_pj[level.name]) / 2 / level.word_bits
+        terms.append(Term(level.name, rates.constant_of[level.name], moved * per_bit))
     return terms
 
 
@@ -117,16 +118,19 @@ def vector_terms(work: dict[str, Ints], rates: Rates) -> list[Term]:
 
 
 def standing_terms(latency_cycles: Ints, rates: Rates) -> list[Term]:
-    """What passes with time: leakage of the whole chip, and the clock network where the technology knows it."""
+    """What passes with time: leakage of the whole chip, and the clock network of the array: per element where the
+    technology knows a chip's own, else per clocked bit.
+    """
     pj_per_cycle_per_mw = 1e9 / rates.clock_hz
     terms = [
         Term("leakage", constant, latency_cycles * mw * pj_per_cycle_per_mw)
         for constant, mw in rates.leakage_mw.items()
     ]
     if "clock_energy" in rates.technology.constants:
-        pj = rates.value("clock_energy")
-        terms.append(Term("clock", "clock_energy", latency_cycles * rates.array.pes * pj))
-    return terms
+        pj, constant = rates.value("clock_energy"), "clock_energy"
+    else:
+        pj, constant = rates.value("clock_tree_energy") * laws.register_bits(rates.array), "clock_tree_energy"
+    return [*terms, Term("clock", constant, latency_cycles * rates.array.pes * pj)]
 
 
 def idle_terms(plan: Schedules, lanes: Ints, steps: Ints, rates: Rates) -> list[Term]:

@@ -88,6 +88,16 @@ def mac_costs(
     return result
 
 
+def _operation_terms(nest: ElementwiseNest, operations: int, machine: Machine, rates: Rates) -> list[energy.Term]:
+    """A look-up reads a table, any other operation adds."""
+    if nest.kind != "lut":
+        return energy.adding_terms("vector", operations, nest.operation_bits, rates, registers=2)
+    if rates.lut_pj is not None:
+        return [energy.Term("lut", "sram_energy", operations * rates.lut_pj)]
+    buffer = machine.level_of("output").name
+    return [energy.Term("lut", rates.constant_of[buffer], operations * rates.access_pj[buffer][0])]
+
+
 def elementwise_cost(
     name: str,
     kind: str,
@@ -100,7 +110,7 @@ def elementwise_cost(
     plan = elementwise_plan(nest, machine, stays, activity.coded(machine.dram.compression))
     terms = [
         *energy.memory_terms(machine.levels, plan.reads, plan.writes, plan.bits, plan.stored, rates),
-        *energy.adding_terms("vector", plan.operations, nest.operation_bits, rates, registers=2),
+        *_operation_terms(nest, plan.operations, machine, rates),
         *energy.standing_terms(plan.latency_cycles, rates),
     ]
     parts = {part: float(value) for part, value in energy.by_component(terms).items() if value > 0}

@@ -108,5 +108,5 @@ def _notes(
     else:
         notes.append("Energy at average activity: data do not enter it.")
     if "clock_energy" not in spec.technology.constants:
-        notes.append("Clock tree, control and input/output pads are not modeled.")
+        notes.append("Control and input/output pads are not modeled.")
     return tuple(notes)

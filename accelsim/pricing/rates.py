@@ -11,7 +11,7 @@ import numpy as np
 
 from accelsim.dataflow.machine import structure
 from accelsim.dataflow.problem import Ints
-from accelsim.hardware import AcceleratorSpec, Constant, MemorySpec
+from accelsim.hardware import AcceleratorSpec, Constant, MemorySpec, TechnologySpec
 from accelsim.pricing.area import area_mm2, leakage_mw
 from accelsim.pricing.sram import sram
 
@@ -20,7 +20,7 @@ from accelsim.pricing.sram import sram
 class Rates:
     """array, technology: of the spec, or look-alikes whose numbers are columns. access_pj: (read, write) of a
     word of each memory; constant_of: the constant that rules a memory's energy; wire_pj_per_bit: buffer to
-    array.
+    array; lut_pj: a look-up in a lane's own table, None where there is none.
     """
 
     array: Any
@@ -31,6 +31,7 @@ class Rates:
     constant_of: dict[str, str]
     wire_pj_per_bit: Any
     leakage_mw: dict[str, Any]
+    lut_pj: float | None = None
 
     def value(self, name: str) -> Any:
         """A constant of the technology."""
@@ -42,14 +43,33 @@ def dram_constant(memory: MemorySpec) -> str:
     return f"dram_{memory.device or 'lpddr4'}"
 
 
+def own_energy(memory: MemorySpec, technology: TechnologySpec) -> bool:
+    """Whether the technology gives a memory's energies itself."""
+    return f"{memory.name}_read_energy" in technology.constants
+
+
+def _ruling_constant(memory: MemorySpec, technology: TechnologySpec) -> str:
+    """The constant that a memory's energy is proportional to."""
+    if own_energy(memory, technology):
+        return f"{memory.name}_read_energy"
+    return {"dram": dram_constant(memory), "registers": "register_file_energy"}.get(memory.kind, "sram_energy")
+
+
 def access_energy_pj(memory: MemorySpec, spec: AcceleratorSpec) -> tuple[float, float]:
-    """(read, write) energy of one word of a memory; 0 for register files, which are priced per bit."""
+    """(read, write) energy of one word of a memory: the technology's own `<memory>_read_energy` and
+    `<memory>_write_energy`, else those of its kind.
+    """
     technology = spec.technology
+    if own_energy(memory, technology):
+        return technology.constant(f"{memory.name}_read_energy").value, technology.constant(
+            f"{memory.name}_write_energy"
+        ).value
     if memory.kind == "dram":
         per_word = technology.constant(dram_constant(memory)).value * memory.word_bits
         return per_word, per_word
     if memory.kind == "registers":
-        return 0.0, 0.0
+        per_word = technology.constant("register_file_energy").value * memory.word_bits
+        return per_word, per_word
     cell = memory.device or technology.sram_cell
     table = sram(memory.size_bytes, memory.word_bits, memory.banks, technology.sram_node, cell)
     scale = technology.constant("sram_energy").value
@@ -62,12 +82,24 @@ def used_constants(spec: AcceleratorSpec, with_data: bool = False) -> dict[str, 
     idle = {name for name in spec.technology.constants if name.startswith(unused)}
     if spec.array.pe != "fused":
         idle |= {name for name in spec.technology.constants if name.startswith("fused_brick")}
+    if "clock_energy" in spec.technology.constants:
+        idle.add("clock_tree_energy")
     if spec.array.clock_gating:
         idle.add("idle_register_energy")
     if not any(memory.kind == "registers" for memory in spec.memories):
         idle.add("register_file_energy")
-    idle.discard(dram_constant(spec.dram))
+    if not own_energy(spec.dram, spec.technology):
+        idle.discard(dram_constant(spec.dram))
     return {name: constant for name, constant in spec.technology.constants.items() if name not in idle}
+
+
+def lut_energy_pj(spec: AcceleratorSpec) -> float | None:
+    """One look-up in a lane's own table."""
+    if not spec.vector.lut_bytes:
+        return None
+    technology = spec.technology
+    table = sram(spec.vector.lut_bytes, 8, 1, technology.sram_node, technology.sram_cell)
+    return table.read_pj * technology.constant("sram_energy").value
 
 
 def rates_of(spec: AcceleratorSpec) -> Rates:
@@ -79,9 +111,10 @@ def rates_of(spec: AcceleratorSpec) -> Rates:
         spec.clock_hz,
         spec.vector.lane_bits,
         {m.name: access_energy_pj(m, spec) for m in spec.memories},
-        {m.name: dram_constant(m) if m.kind == "dram" else "sram_energy" for m in spec.memories},
+        {m.name: _ruling_constant(m, spec.technology) for m in spec.memories},
         spec.technology.constant("wire_energy").value * way_mm,
         leakage_mw(spec),
+        lut_energy_pj(spec),
     )
 
 
