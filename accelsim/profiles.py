@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -27,6 +28,9 @@ class OperatorNumerics:
     product: precision of the product of scales (a name of requant.PRODUCTS).
     arithmetic: the operator's own form (a name of names.ARITHMETIC[operator]), None for matrix operators.
     options: the scheme's named choices, e.g. {"rounding": "half_even"}.
+    tail_scheme, block: the scheme of what does not fill a block of so many channels (codes, for a change of grid)
+        where the runtime's vector code rounds unlike its scalar code.
+    fraction_bits: of a multiplier in fixed point, for runtimes that take none with a mantissa; None elsewhere.
     """
 
     scheme: str | None = None
@@ -34,6 +38,9 @@ class OperatorNumerics:
     arithmetic: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     wide_scheme: str | None = None
+    fraction_bits: int | None = None
+    tail_scheme: str | None = None
+    block: int | None = None
 
     def for_activations(self, bits: int) -> OperatorNumerics:
         """Itself, with the scheme that holds for activations of that many bits."""
@@ -46,6 +53,7 @@ class NumericProfile:
 
     power_of_two: scales must be powers of two. bits: widths that the runtime itself has (operand widths);
     at others the profile keeps its rounding. source: where the arithmetic is defined.
+    fallback: the profile of the runtime that computes what this one, a delegate of it, leaves alone.
     """
 
     name: str
@@ -56,12 +64,15 @@ class NumericProfile:
     operators: Mapping[str, OperatorNumerics]
     power_of_two: bool = False
     notes: str = ""
+    fallback: str | None = None
 
     def operator(self, name: str) -> OperatorNumerics:
         """The arithmetic of an operator; AccelsimError where the profile does not define it."""
         try:
             return self.operators[name]
         except KeyError:
+            if self.fallback is not None:
+                return load_profile(self.fallback).operator(name)
             raise AccelsimError(
                 f"profile {self.name!r} does not define operator {name!r}; it defines {', '.join(self.operators)}"
             ) from None
@@ -98,7 +109,7 @@ def parse_profile(data: Any, where: str) -> NumericProfile:
     if not isinstance(data, dict):
         raise AccelsimError(f"{where}: must be a mapping of name, runtime, version, source, bits, operators")
     required = {"name", "runtime", "version", "source", "bits", "operators"}
-    allowed = required | {"power_of_two", "notes"}
+    allowed = required | {"power_of_two", "notes", "fallback"}
     if not required <= set(data) <= allowed:
         wrong = sorted(required - set(data)) or sorted(set(data) - allowed)
         raise AccelsimError(f"{where}: missing or unknown fields {wrong}; fields are {sorted(allowed)}")
@@ -111,13 +122,14 @@ def parse_profile(data: Any, where: str) -> NumericProfile:
 
 
 def _operator(where: str, operator: str, fields: dict[str, Any]) -> OperatorNumerics:
-    unknown = set(fields) - {"scheme", "wide_scheme", "product", "arithmetic", "options"}
+    unknown = set(fields) - {field.name for field in dataclasses.fields(OperatorNumerics)}
     if unknown:
         raise AccelsimError(f"{where}: unknown fields {sorted(unknown)}")
     numerics = OperatorNumerics(**fields)
     checks = (
         ("scheme", numerics.scheme, SCHEMES),
         ("wide_scheme", numerics.wide_scheme, SCHEMES),
+        ("tail_scheme", numerics.tail_scheme, SCHEMES),
         ("product", numerics.product, PRODUCTS),
         ("arithmetic", numerics.arithmetic, ARITHMETIC.get(operator, ())),
     )

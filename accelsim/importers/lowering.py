@@ -14,10 +14,11 @@ from accelsim.graph import IntegerGraph
 from accelsim.importers.tflite_file import FileOperator, FileTensor, TfliteFile
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.constant import Constant
+from accelsim.ops.function_parameters import fixed_point
 from accelsim.ops.shape import Reshape
-from accelsim.profiles import NumericProfile, OperatorNumerics
+from accelsim.profiles import NumericProfile, OperatorNumerics, load_profile
 from accelsim.quant import QuantParams
-from accelsim.requant import Requantizer
+from accelsim.requant import Requantizer, effective_scale
 
 Shape = tuple[int, ...]
 _BITS = {"INT4": (4, True), "INT8": (8, True), "UINT8": (8, False), "INT16": (16, True), "UINT16": (16, False)}
@@ -242,13 +243,25 @@ class Lowering:
         self.names[tensor.index] = name
         return name
 
-    def numerics(self, operator: str, bits: int = 8) -> OperatorNumerics:
-        return self.profile.operator(operator).for_activations(bits)
+    def numerics(self, operator: str, bits: int = 8, delegated: bool = True) -> OperatorNumerics:
+        """The arithmetic of an operator; that of the fallback where a delegate leaves this use of it alone."""
+        return self._whose(bits, delegated).operator(operator).for_activations(bits)
+
+    def defines(self, operator: str, bits: int = 8, delegated: bool = True) -> bool:
+        """Whether the profile that computes an operator has an arithmetic of its own for it."""
+        return operator in self._whose(bits, delegated).operators
+
+    def _whose(self, bits: int, delegated: bool) -> NumericProfile:
+        leaves = self.profile.fallback is not None and (not delegated or not self.profile.has_width(bits))
+        return load_profile(self.profile.fallback) if leaves else self.profile
 
     def requantizer(
         self, operator: OperatorNumerics, scales: tuple, y: QuantParams, clamp: Mapping[str, int]
     ) -> Requantizer:
         """Of the product of three scales to the grid y, by the profile's arithmetic."""
+        if operator.fraction_bits is not None:
+            params = fixed_point(effective_scale(*scales, operator.product), operator.fraction_bits)
+            return Requantizer(operator.scheme, params, y.zero_point, **clamp)
         found = Requantizer.from_scale(
             operator.scheme, scales, zero_point=y.zero_point, **clamp, product=operator.product
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, clamp_codes, lowers, real_clamp
 from accelsim.importers.tflite_file import FileOperator
 from accelsim.importers.tflite_mac import window_padding
@@ -13,7 +15,7 @@ from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.parameters import add_parameters, mean_scale_parameters
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
-from accelsim.requant import Requantizer
+from accelsim.requant import Requantizer, decompose
 
 
 @lowers("ADD", "SUB")
@@ -114,9 +116,13 @@ def mean(op: FileOperator, to: Lowering) -> None:
     count = 1
     for axis in axes:
         count *= shape[axis]
-    numerics = to.numerics("mean", x.bits)
     clamp = real_clamp(None, None, y)
-    if numerics.arithmetic != "requantize":
+    image = keep_dims and axes == {0, 1} and len(to.full_shape(op.inputs[0])) == 4
+    if op.kind == "MEAN" and image and to.defines("mean_image", x.bits) and x.bits == 8:
+        _image_mean(op, to, name, count)
+        return
+    numerics = to.numerics(op.kind.lower(), x.bits)
+    if op.kind == "MEAN" and numerics.arithmetic != "requantize":
         raise UnsupportedError(f"mean in the form {numerics.arithmetic!r}")
     scaling = mean_scale_parameters(numerics, x, y, count if op.kind == "MEAN" else 1)
     to.emit(
@@ -126,12 +132,39 @@ def mean(op: FileOperator, to: Lowering) -> None:
         op.outputs[0],
         keep_dims=keep_dims,
         x_zero_point=x.zero_point,
-        arithmetic=numerics.arithmetic,
+        arithmetic="requantize",
         requantizer=Requantizer(numerics.scheme, scaling, y.zero_point, **clamp),
         zero_point=y.zero_point,
         **clamp,
         params={},
         axes=tuple(sorted(axes)),
+    )
+
+
+def _image_mean(op: FileOperator, to: Lowering, name: str, count: int) -> None:
+    """Raw codes times a float32 scale, the zero points in a bias that is rounded by itself.
+
+    Source: LiteRT optimized/integer_ops/mean.h.
+    """
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    f = np.float32
+    offset = f(f(x.zero_point) * f(x.scale)) / f(y.scale)
+    bias = y.zero_point - int(offset + f(0.5) if offset > 0 else offset - f(0.5))
+    scheme = to.numerics("mean_image").scheme
+    clamp = real_clamp(None, None, y)
+    params = decompose(scheme, float(f(x.scale) / (f(count) * f(y.scale))))
+    to.emit(
+        Mean,
+        op,
+        [name],
+        op.outputs[0],
+        keep_dims=True,
+        x_zero_point=0,
+        arithmetic="requantize",
+        requantizer=Requantizer(scheme, params, bias, **clamp),
+        zero_point=bias,
+        **clamp,
+        params={},
     )
 
 
@@ -147,7 +180,7 @@ def _resize(op: FileOperator, to: Lowering, cls: type, kind: str) -> None:
         coordinates = "half-pixel" if coordinates == "asymmetric" else "half-pixel-corners"
     fields: dict[str, Any] = {"output_size": size, "coordinates": coordinates}
     if cls is ResizeBilinear:
-        fields["rounding"] = to.numerics("resize_bilinear").options["rounding"]
+        fields.update(to.numerics("resize_bilinear", to.params(op.inputs[0]).bits).options)
     to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **fields)
 
 

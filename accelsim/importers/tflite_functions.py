@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,11 @@ from accelsim.ops.function_parameters import (
 )
 from accelsim.ops.lookup import Lut
 from accelsim.ops.softmax import Softmax
+from accelsim.ops.tailed import TailedRequantize
 from accelsim.quant import QuantParams
+
+#: ratios of scales that XNNPACK's fixed-point multipliers hold
+_CONVERTIBLE = (2.0**-8, 2.0**7)
 
 
 def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int]) -> None:
@@ -29,9 +35,14 @@ def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int
     if x == y:
         to.emit(Clamp, op, [to.input(op, 0)], op.outputs[0], **clamp)
         return
-    numerics = to.numerics(operator, x.bits)
-    requantizer = to.requantizer(numerics, (x.scale, 1.0, y.scale), y, clamp)
-    to.emit(Requantize, op, [to.input(op, 0)], op.outputs[0], x_zero_point=x.zero_point, requantizer=requantizer)
+    numerics = to.numerics(operator, max(x.bits, y.bits))
+    scales = x.scale, 1.0, y.scale
+    fields: dict[str, Any] = {"x_zero_point": x.zero_point, "requantizer": to.requantizer(numerics, scales, y, clamp)}
+    if numerics.tail_scheme is None or max(x.bits, y.bits) > 8:
+        to.emit(Requantize, op, [to.input(op, 0)], op.outputs[0], **fields)
+        return
+    fields["tail"] = to.requantizer(replace(numerics, scheme=numerics.tail_scheme), scales, y, clamp)
+    to.emit(TailedRequantize, op, [to.input(op, 0)], op.outputs[0], **fields, block=numerics.block)
 
 
 def _relu(op: FileOperator, to: Lowering, lower: float, upper: float | None) -> None:
@@ -56,7 +67,9 @@ def quantize(op: FileOperator, to: Lowering) -> None:
     if to.params(source.index) == y:
         to.alias(op, to.input(op, 0), op.outputs[0])
         return
-    rescaled(op, to, "requantize", real_clamp(None, None, y))
+    ratio = to.params(source.index).scale / y.scale
+    delegated = to.params(source.index).bits == y.bits == 8 and _CONVERTIBLE[0] <= ratio <= _CONVERTIBLE[1]
+    rescaled(op, to, "convert" if delegated and to.defines("convert") else "requantize", real_clamp(None, None, y))
 
 
 @lowers("DEQUANTIZE")
@@ -125,7 +138,9 @@ def leaky_relu(op: FileOperator, to: Lowering) -> None:
     if not 0 < alpha < np.inf:
         raise UnsupportedError(f"alpha {alpha}")
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
-    numerics = to.numerics("leaky_relu", x.bits)
+    smallest, largest = (x.scale / y.scale * factor for factor in (min(alpha, 1.0), max(alpha, 1.0)))
+    delegated = _CONVERTIBLE[0] <= smallest and largest <= _CONVERTIBLE[1]
+    numerics = to.numerics("leaky_relu", x.bits, delegated)
     clamp = real_clamp(None, None, y)
     identity = to.requantizer(numerics, (x.scale, 1.0, y.scale), y, clamp)
     slope = to.requantizer(numerics, (x.scale, alpha, y.scale), y, clamp)

@@ -12,10 +12,13 @@ from accelsim.importers.tflite_file import FileOperator, FileTensor
 from accelsim.ops.base import Pair
 from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.mac import Conv2d, Linear
+from accelsim.ops.tailed import TailedConv2d, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
 from accelsim.profiles import OperatorNumerics
+from accelsim.quant import QuantParams
 
 _SAME, _VALID = 0, 1
+_INT32 = 2  # of TensorType
 
 
 def window_padding(mode: int, size: int, window: int, stride: int, dilation: int = 1) -> Pair:
@@ -66,16 +69,20 @@ def _convolution(op, to: Lowering, options, activation, operator, x, weight, par
     stride = options.StrideH(), options.StrideW()
     dilation = options.DilationHFactor(), options.DilationWFactor()
     shape = to.tensors[x].shape
+    delegated = params.bits == 8
+    if operator == "conv2d" and groups > 1 and to.defines("grouped_conv2d", to.params(op.inputs[0]).bits, delegated):
+        operator = "grouped_conv2d"
     padding = tuple(
         window_padding(options.Padding(), shape[axis], weight.shape[1 + axis], stride[axis], dilation[axis])
         for axis in (0, 1)
     )
+    fields = _accumulation(op, to, operator, activation, params, to.optional(op, 2), delegated=delegated)
     to.emit(
-        Conv2d,
+        TailedConv2d if "tail" in fields else Conv2d,
         op,
         [x],
         op.outputs[0],
-        **_accumulation(op, to, operator, activation, params, to.optional(op, 2)),
+        **fields,
         weight=weight,
         weight_params=params,
         stride=stride,
@@ -98,12 +105,16 @@ def transpose_conv(op: FileOperator, to: Lowering) -> None:
     stride = options.StrideH(), options.StrideW()
     # the padding is that of the convolution whose transpose this is: from the output to the input
     before = tuple(window_padding(options.Padding(), out[1 + a], weight.shape[1 + a], stride[a])[0] for a in (0, 1))
+    activation, bias = options.FusedActivationFunction(), to.optional(op, 3)
+    # XNNPACK leaves what would need negative padding
+    delegated = options.Padding() == _VALID or all(weight.shape[1 + a] >= stride[a] for a in (0, 1))
+    fields = _accumulation(op, to, "transpose_conv2d", activation, params, bias, x_at=2, delegated=delegated)
     to.emit(
-        TransposeConv2d,
+        TailedTransposeConv2d if "tail" in fields else TransposeConv2d,
         op,
         [x],
         op.outputs[0],
-        **_accumulation(op, to, "transpose_conv2d", options.FusedActivationFunction(), params, to.optional(op, 3), 2),
+        **fields,
         weight=weight,
         weight_params=params,
         stride=stride,
@@ -122,7 +133,10 @@ def fully_connected(op: FileOperator, to: Lowering) -> None:
     if weight.ndim != 2:
         raise UnsupportedError(f"weights of shape {weight.shape}; (outputs, inputs) is needed")
     params = weight_grid(to.tensor(op, 1), 0, len(weight))
-    fields = _accumulation(op, to, "linear", options.FusedActivationFunction(), params, to.optional(op, 2))
+    # 4-bit weights with every axis kept are left by XNNPACK
+    delegated = params.bits == 8 or not options.KeepNumDims()
+    activation, bias = options.FusedActivationFunction(), to.optional(op, 2)
+    fields = _accumulation(op, to, "linear", activation, params, bias, delegated=delegated)
     _linear(op, to, x, weight, params, fields)
 
 
@@ -149,7 +163,7 @@ def batch_matmul(op: FileOperator, to: Lowering) -> None:
     options = to.options(op, "BatchMatMulOptions")
     a, b = (to.params(index) for index in op.inputs[:2])
     y = to.params(op.outputs[0])
-    numerics = _for_bias(to.numerics("batch_matmul", a.bits), a.bits, None)
+    numerics = _numerics(to, "batch_matmul", a.bits, True, None)
     to.emit(
         BatchMatMul,
         op,
@@ -163,7 +177,17 @@ def batch_matmul(op: FileOperator, to: Lowering) -> None:
     )
 
 
-def _accumulation(op, to: Lowering, operator: str, activation: int, weights, bias: FileTensor | None, x_at: int = 0):
+def _accumulation(
+    op: FileOperator,
+    to: Lowering,
+    operator: str,
+    activation: int,
+    weights: QuantParams,
+    bias: FileTensor | None,
+    *,
+    x_at: int = 0,
+    delegated: bool = True,
+) -> dict[str, Any]:
     """The fields that every operator with weights shares: bias, zero point, requantizer."""
     x, y = to.params(op.inputs[x_at]), to.params(op.outputs[0])
     values = None
@@ -171,18 +195,31 @@ def _accumulation(op, to: Lowering, operator: str, activation: int, weights, bia
         if bias.constant is None or bias.type not in ("INT32", "INT64"):
             raise UnsupportedError(f"bias {bias.name!r} is {bias.type}; constants of INT32 or INT64 are read")
         values = bias.constant.reshape(-1)
-    numerics = _for_bias(to.numerics(operator, x.bits), x.bits, bias)
-    scales = x.scale, weights.scale, y.scale
-    return {
-        "x_zero_point": x.zero_point,
-        "bias": values,
-        "requantizer": to.requantizer(numerics, scales, y, clamp_codes(activation, y)),
-    }
+    narrow = bias.type == "INT32" if bias is not None else op.options.QuantizedBiasType() == _INT32
+    numerics = _numerics(to, operator, x.bits, delegated, narrow)
+    clamp = clamp_codes(activation, y)
+    fields: dict[str, Any] = {"x_zero_point": x.zero_point, "bias": values}
+    if numerics.tail_scheme is not None and x.bits <= 8:
+        channels = to.full_shape(op.outputs[0])[-1]
+        rest = channels % (numerics.block or 1)
+        by_tail = replace(numerics, scheme=numerics.tail_scheme)
+        if rest == channels:  # no block is full
+            numerics = by_tail
+        elif rest:
+            last = weights.scale if np.ndim(weights.scale) == 0 else weights.scale[-rest:]
+            fields["tail"] = to.requantizer(by_tail, (x.scale, last, y.scale), y, clamp)
+            fields["block"] = numerics.block
+    return {**fields, "requantizer": to.requantizer(numerics, (x.scale, weights.scale, y.scale), y, clamp)}
 
 
-def _for_bias(numerics: OperatorNumerics, bits: int, bias: FileTensor | None) -> OperatorNumerics:
+def _numerics(to: Lowering, operator: str, bits: int, delegated: bool, narrow: bool | None) -> OperatorNumerics:
     """TensorFlow Lite accumulates 16-bit activations in 64 bits unless the bias has 32, and rescales them so."""
-    wide = bits > 8 and (bias is None or bias.type == "INT64")
-    if wide and (numerics.scheme or "").startswith(("tflite", "real")):
-        return replace(numerics, scheme="tflite-int16x8")
-    return numerics
+    numerics = to.numerics(operator, bits, delegated)
+    if bits <= 8:
+        return numerics
+    wide = f"{operator}_16x8" + ("_bias32" if narrow else "")
+    if to.defines(wide, bits, delegated):
+        return to.numerics(wide, bits, delegated)
+    if narrow or not (numerics.scheme or "").startswith("tflite"):
+        return numerics
+    return replace(numerics, scheme="tflite-int16x8")

@@ -8,6 +8,8 @@ from accelsim.ops.base import Computed, Op, TensorInfo
 from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.concat import Concat
 from accelsim.ops.constant import Constant
+from accelsim.ops.float_pair import FloatPair
+from accelsim.ops.float_pool import FloatAveragePool
 from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
@@ -16,6 +18,7 @@ from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
 from accelsim.ops.softmax import Softmax
+from accelsim.ops.tailed import TailedConv2d, TailedRequantize, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
 
 #: every operator by its word
@@ -25,13 +28,17 @@ OPS: dict[str, type[Op]] = {
         Conv2d,
         Linear,
         TransposeConv2d,
+        TailedConv2d,
+        TailedTransposeConv2d,
         BatchMatMul,
         Add,
         Sub,
         Mul,
+        FloatPair,
         Maximum,
         Minimum,
         Requantize,
+        TailedRequantize,
         Clamp,
         Lut,
         Logistic,
@@ -40,6 +47,7 @@ OPS: dict[str, type[Op]] = {
         Softmax,
         MaxPool2d,
         AveragePool2d,
+        FloatAveragePool,
         Mean,
         ResizeBilinear,
         ResizeNearest,

@@ -103,6 +103,16 @@ def softmax_parameters(beta: float, x: QuantParams, y: QuantParams) -> Mapping[s
     return {"arithmetic": "gemmlowp", **params, "diff_min": -radius, "output_bits": y.bits}
 
 
+def fixed_point(scale: float, fraction_bits: int) -> dict[str, int]:
+    """multiplier and shift of tflite-single for a scale rounded to so many fraction bits, ties to even.
+
+    Source: XNNPACK src/microparams-init.c, xnn_init_qs8_cvt_params: 8 bits.
+    """
+    whole = round(scale * 2**fraction_bits)
+    room = 31 - max(whole, 1).bit_length()
+    return {"multiplier": whole << room, "shift": 31 - fraction_bits - room}
+
+
 def input_radius(integer_bits: int, shift: int) -> int:
     """Largest difference that a fixed-point input of so many integer bits holds. Source: CalculateInputRadius."""
     largest = ((1 << integer_bits) - 1) * 2.0 ** (_FIXED_POINT_BITS - integer_bits) / 2.0**shift

@@ -37,14 +37,15 @@ class ResizeNearest(Op):
 
 @dataclass(frozen=True, eq=False)
 class ResizeBilinear(ResizeNearest):
-    """Bilinear interpolation with 10 fraction bits per axis (E25). rounding: "half_away" or "half_up"."""
+    """Bilinear interpolation (E25). rounding: "half_away" or "half_up"; positions: "fixed-point" or "float32"."""
 
     kind = "resize_bilinear"
 
     rounding: str
+    positions: str = "fixed-point"
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
-        how = {"coordinates": self.coordinates, "rounding": self.rounding}
+        how = {"coordinates": self.coordinates, "rounding": self.rounding, "positions": self.positions}
         return Computed(kernels.resize_bilinear(inputs[0], output_size=self.output_size, **how))
 
     def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> ElementwiseNest:

@@ -1,0 +1,47 @@
+"""Average pooling computed in float32 between quantizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelsim.ops.base import Computed
+from accelsim.ops.pool import _Window
+
+
+@dataclass(frozen=True, eq=False)
+class FloatAveragePool(_Window):
+    """Average of each window: dequantized, summed and divided in float32, quantized (E35).
+
+    divisor: "valid" (taps inside the image) or "window" (padding counts as real zeros).
+    """
+
+    kind = "float_average_pool"
+
+    divisor: str
+    x_zero_point: int
+    zero_point: int
+    qmin: int
+    qmax: int
+    x_scale: float
+    scale: float
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        return Computed(
+            kernels.float_average_pool(
+                inputs[0],
+                window=self.window,
+                stride=self.stride,
+                padding=self.padding,
+                divisor=self.divisor,
+                x_scale=self.x_scale,
+                scale=self.scale,
+                x_zero_point=self.x_zero_point,
+                zero_point=self.zero_point,
+                qmin=self.qmin,
+                qmax=self.qmax,
+            )
+        )
