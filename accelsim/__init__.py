@@ -29,6 +29,7 @@ _PUBLIC = {
     "load": "accelsim.graph",
     "QuantConfig": "accelsim.frontend.config",
     "from_torch": "accelsim.frontend.api",
+    "from_onnx": "accelsim.importers.onnx",
     "prepare_qat": "accelsim.frontend.training.prepare",
     "Run": "accelsim.simulator",
     "simulate": "accelsim.simulator",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from accelsim.frontend.training.prepare import prepare_qat
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
+    from accelsim.importers.onnx import from_onnx
     from accelsim.multiplier import decompose_multiplier, smallest_multiplier
     from accelsim.pricing import cost_many
     from accelsim.pricing.trace import save_trace

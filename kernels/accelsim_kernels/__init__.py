@@ -20,6 +20,8 @@ _HOMES = {
     "concat": "elementwise",
     "conv2d": "mac_array",
     "dequantize": "elementwise",
+    "float_average_pool": "float_pool",
+    "float_pair": "float_pair",
     "hard_swish": "activations",
     "leaky_relu": "activations",
     "logistic": "activations",

@@ -278,6 +278,13 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "softmax": {
             "gemmlowp": ("diff_min",),  # 8-bit codes, fixed-point exp and Newton reciprocal: TFLite, CMSIS-NN
             "table": (),  # int16 codes, interpolated tables: TFLite, CMSIS-NN
+            "onnx-table": ("input_scale", "scale", "zero_point"),  # ONNX Runtime QLinearSoftmax
+            "dequantized": ("input_scale", "scale", "zero_point"),  # a float softmax between quantizers
+        },
+        # sum, difference, product through float32
+        "float_pair": {
+            "dequantized": (),  # a float operator between quantizers
+            "product": (),  # ONNX Runtime QLinearMul
         },
         # logistic and tanh; as a table of every 8-bit code in float (LiteRT) they are lut with activation_table
         "logistic": {

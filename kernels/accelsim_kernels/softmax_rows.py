@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from accelsim_kernels import domain
+from accelsim_kernels.float_softmax import float_softmax
 from accelsim_kernels.gemmlowp import (
     divide_by_power_of_two,
     exp_of_negative,
@@ -18,8 +19,11 @@ from accelsim_kernels.gemmlowp import (
 from accelsim_kernels.requantization import requantize
 from accelsim_kernels.tables import interpolate, interpolation_table
 
+#: forms that compute in float32
+FLOAT_FORMS = ("onnx-table", "dequantized")
 
-def softmax(x, *, arithmetic: str, multiplier: int, shift: int, output_bits: int = 8, **params) -> np.ndarray:
+
+def softmax(x, *, arithmetic: str, multiplier: int = 0, shift: int = 0, output_bits: int = 8, **params) -> np.ndarray:
     """Softmax of codes along the last axis.
 
     multiplier, shift: of beta * input_scale, TFLite's convention.
@@ -28,8 +32,11 @@ def softmax(x, *, arithmetic: str, multiplier: int, shift: int, output_bits: int
     output_bits=16: zero point -32768, scale 1/65536 (TFLite, CMSIS-NN; E18).
     "table" (int16 codes): 513-point tables of exp on [-10, 0] and 1 / (1 + x) on [0, 1]. Result: int16, scale
     1/32768, zero point 0 (TFLite, CMSIS-NN; E19).
+    "onnx-table", "dequantized" (8-bit codes): through float32, see float_softmax (ONNX Runtime; E36, E37).
     """
     domain.arithmetic_of("softmax", arithmetic, params)
+    if arithmetic in FLOAT_FORMS:
+        return float_softmax(x, arithmetic=arithmetic, **params)
     x = domain.codes("x", x).astype(np.int64)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"softmax needs at least one code along the last axis, got shape {x.shape}")

@@ -15,6 +15,8 @@ _HOMES = {
     "concat": "elementwise",
     "conv2d": "mac_array",
     "dequantize": "elementwise",
+    "float_average_pool": "float_forms",
+    "float_pair": "float_forms",
     "hard_swish": "activations",
     "leaky_relu": "activations",
     "logistic": "activations",

@@ -7,14 +7,17 @@ import math
 import numpy as np
 
 from .. import domain
+from .float_forms import float_softmax
 from .gemmlowp import exp_of_negative, one_over_one_plus, saturate
 from .requantization import divide_by_power_of_two, high_multiply, requantize
 from .tables import interpolate, interpolation_table
 
 
-def softmax(x, *, arithmetic: str, multiplier: int, shift: int, output_bits: int = 8, **params) -> np.ndarray:
+def softmax(x, *, arithmetic: str, multiplier: int = 0, shift: int = 0, output_bits: int = 8, **params) -> np.ndarray:
     """As accelsim_kernels.softmax, row by row."""
     domain.arithmetic_of("softmax", arithmetic, params)
+    if arithmetic in ("onnx-table", "dequantized"):
+        return float_softmax(x, arithmetic=arithmetic, **params)
     x = domain.codes("x", x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"softmax needs at least one code along the last axis, got shape {x.shape}")

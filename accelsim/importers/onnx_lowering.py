@@ -1,0 +1,407 @@
+"""From the nodes of an .onnx file to the operators of an IntegerGraph: what every lowering can ask and emit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from accelsim.importers.lowering import UnsupportedError
+from accelsim.importers.onnx_file import FileNode, FileValue, OnnxFile
+from accelsim.ops.base import Op, TensorInfo
+from accelsim.ops.constant import Constant
+from accelsim.ops.shape import Transpose
+from accelsim.profiles import NumericProfile, OperatorNumerics, load_profile
+from accelsim.quant import AccumulatorParams, QuantParams
+from accelsim.requant import Requantizer
+
+Shape = tuple[int, ...]
+#: order of the axes of an image: as in the file (C, H, W), or as the graph computes (H, W, C)
+FILE, NHWC = "nchw", "nhwc"
+_TO = {NHWC: (1, 2, 0), FILE: (2, 0, 1)}
+INTEGER_KERNELS, FLOAT_KERNELS = "onnxruntime", "onnxruntime-float"
+_MAX_OPS = 1 << 17
+_MAX_ELEMENTS = 1 << 30  # of one tensor of one sample
+_BITS = {np.dtype("i1"): (8, True), np.dtype("u1"): (8, False), np.dtype("i2"): (16, True), np.dtype("u2"): (16, False)}
+
+
+@dataclass(eq=False)
+class Codes:
+    """Integer codes of an activation. shape: of a sample, in the file's order; places: layout → tensor of the graph."""
+
+    tensor: str
+    shape: Shape
+    params: QuantParams
+    places: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> str:
+        """The layout that it is computed in."""
+        return next(iter(self.places))
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """Real numbers that codes stand for. params: the grid by which they are read."""
+
+    codes: Codes
+    params: QuantParams
+
+
+@dataclass(frozen=True, eq=False)
+class RealKnown:
+    """Real numbers that constant codes stand for; scale (float32) and zero_point: one, or one per index of axis."""
+
+    name: str
+    codes: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int
+    bits: int
+    signed: bool
+
+    def along(self, values: np.ndarray) -> np.ndarray:
+        if values.size == 1:
+            return values.reshape(())
+        return values.reshape([-1 if i == self.axis % self.codes.ndim else 1 for i in range(self.codes.ndim)])
+
+    @property
+    def values(self) -> np.ndarray:
+        """float32, as DequantizeLinear computes them."""
+        centred = self.codes.astype(np.int64) - self.along(self.zero_point)
+        return centred.astype(np.float32) * self.along(self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """An operator on quantized operands: one node of an integer kernel, or a float node between quantizers.
+
+    operands: Real, RealKnown, a constant array, or None where left out. y: grid of the result, None where it leaves
+    as real numbers. lower, upper: activations that are merged into it. integer: the file asks for an integer kernel.
+    """
+
+    node: FileNode
+    kind: str
+    operands: tuple[Any, ...]
+    output: str
+    y: QuantParams | None
+    lower: float = -math.inf
+    upper: float = math.inf
+    integer: bool = False
+
+    def activation(self, index: int) -> Real:
+        if index < len(self.operands) and isinstance(self.operands[index], Real):
+            return self.operands[index]
+        raise UnsupportedError(f"operand {index} must be a quantized activation")
+
+    def optional(self, index: int) -> Any:
+        return self.operands[index] if index < len(self.operands) else None
+
+    @property
+    def grid(self) -> QuantParams:
+        if self.y is None:
+            raise UnsupportedError(f"its result {self.output!r} is not quantized")
+        return self.y
+
+    @property
+    def clamp(self) -> dict[str, int]:
+        """qmin, qmax: the codes of the merged activation's limits, ties to even."""
+        y = self.grid
+        codes = [y.qmin, y.qmax]
+        for place, limit in enumerate((self.lower, self.upper)):
+            if math.isfinite(limit):
+                code = int(np.clip(np.rint(np.float32(limit) / np.float32(y.scale)), -(2.0**31), 2.0**31))
+                codes[place] = int(np.clip(code + y.zero_point, y.qmin, y.qmax))
+        return {"qmin": codes[0], "qmax": max(codes)}
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """The real result of a float node whose quantizer is still to come."""
+
+    unit: Unit
+
+
+#: kind of a unit → its lowering; the modules onnx_* fill these
+UNITS: dict[str, Callable[[Unit, Lowering], None]] = {}
+#: nodes of integer kernels → the unit they are
+INTEGER_NODES: dict[str, Callable[[FileNode, Lowering], Unit]] = {}
+#: nodes that move codes, or choose among them → their lowering: codes in, codes out
+MOVES: dict[str, Callable[[FileNode, Lowering, Codes], Codes]] = {}
+
+
+def register(table: dict, *kinds: str) -> Callable:
+    """Decorator: the function is the entry of a table for these kinds."""
+
+    def put(function: Callable) -> Callable:
+        table.update(dict.fromkeys(kinds, function))
+        return function
+
+    return put
+
+
+class Lowering:
+    """The graph under construction, and what is known of every tensor of the file."""
+
+    def __init__(self, file: OnnxFile, profile: NumericProfile) -> None:
+        self.file = file
+        self.profile = profile
+        self.batch = _batch(file)
+        self.ops: list[Op] = []
+        self.tensors: dict[str, TensorInfo] = {}
+        self.sources: dict[str, int] = {}  # operator of the graph → node of the file
+        self.known: dict[str, np.ndarray] = dict(file.constants)
+        self.values: dict[str, Any] = {}  # tensor of the file → Codes, Real, RealKnown, Pending, FileValue
+        self.inputs: list[str] = []
+        self.notes: list[str] = []
+        self._names = _public_names(file)
+        self._op_names: set[str] = set()
+
+    # what lowerings ask
+
+    def value(self, name: str) -> Any:
+        """What is known of a tensor: a constant array or a value; None for a left out input."""
+        if not name:
+            return None
+        return self.known[name] if name in self.known else self.values.get(name)
+
+    def constant(self, node: FileNode, position: int, what: str) -> np.ndarray:
+        found = self.optional_constant(node, position, what)
+        if found is None:
+            raise UnsupportedError(f"has no {what}")
+        return found
+
+    def optional_constant(self, node: FileNode, position: int, what: str) -> np.ndarray | None:
+        if position >= len(node.inputs) or not node.inputs[position]:
+            return None
+        found = self.value(node.inputs[position])
+        if isinstance(found, RealKnown):
+            return found.values
+        if not isinstance(found, np.ndarray):
+            raise UnsupportedError(f"{what} is computed while the network runs; only a constant is read")
+        return found
+
+    def numbers(self, node: FileNode, position: int, what: str) -> list[int]:
+        """A constant of integers (sizes, axes), flat."""
+        values = self.constant(node, position, what)
+        if values.dtype.kind not in "iu" or values.size > 64:
+            raise UnsupportedError(f"{what} must be a few integers, not {values.dtype} {values.shape}")
+        return [int(v) for v in values.reshape(-1)]
+
+    def grid(self, node: FileNode, scale_at: int, zero_at: int, like: np.dtype | None = None) -> QuantParams:
+        """The grid of an activation from its constants."""
+        scale, zero, bits, signed = self.quantizer(node, scale_at, zero_at, like)
+        if scale.size != 1 or zero.size != 1:
+            raise UnsupportedError(f"an activation with {scale.size} scales; one is needed")
+        return QuantParams(float(scale.item()), int(zero.item()), bits, signed)
+
+    def quantizer(
+        self, node: FileNode, scale_at: int, zero_at: int, like: np.dtype | None = None
+    ) -> tuple[np.ndarray, np.ndarray, int, bool]:
+        """(scale, zero point, bits, signed) of constants; like: type of the codes where there is no zero point."""
+        scale = self.constant(node, scale_at, "scale")
+        zero = self.optional_constant(node, zero_at, "zero point")
+        if scale.dtype.kind != "f" or scale.ndim > 1:
+            raise UnsupportedError(f"a scale of {scale.dtype} {scale.shape}; float32, one or one per channel, is read")
+        name = node.inputs[zero_at] if zero is not None else ""
+        if zero is None:
+            zero = np.zeros(scale.shape, like if like is not None else np.uint8)
+        if zero.dtype not in _BITS or (zero.shape != scale.shape and zero.size != scale.size):
+            raise UnsupportedError(f"a zero point of {zero.dtype} {zero.shape} for a scale of {scale.shape}")
+        bits, signed = _BITS[zero.dtype]
+        return scale.astype(np.float32), zero, 4 if name in self.file.four_bits else bits, signed
+
+    def numerics(self, operator: str, unit: Unit) -> OperatorNumerics:
+        profile = self.profile
+        if unit.integer and profile.name == FLOAT_KERNELS:
+            profile = load_profile(INTEGER_KERNELS)
+        return profile.operator(operator).for_activations(unit.grid.bits if unit.y else 8)
+
+    def requantizer(self, unit: Unit, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
+        found = Requantizer.from_scale(
+            numerics.scheme, scales, zero_point=unit.grid.zero_point, **unit.clamp, product=numerics.product
+        )
+        return replace(found, params={**found.params, **numerics.options}) if numerics.options else found
+
+    def place(self, codes: Codes, layout: str) -> str:
+        """The graph's tensor of codes in a layout; an explicit transpose where they are in the other one."""
+        if len(codes.shape) != 3:
+            return codes.places[codes.layout]
+        if layout not in codes.places:
+            source = codes.places[codes.layout]
+            name = self._tensor_name(codes.tensor, layout, len(codes.shape), first=False)
+            self._append(Transpose(self.op_name(f"{name}.order"), (source,), name, order=_TO[layout]), codes.params)
+            codes.places[layout] = name
+        return codes.places[layout]
+
+    def same_layout(self, operands: Sequence[Codes]) -> str:
+        """The layout in which operands meet with the fewest transposes."""
+        images = [c for c in operands if len(c.shape) == 3]
+        return NHWC if any(c.layout == NHWC for c in images) else FILE
+
+    # what lowerings emit
+
+    def emit(
+        self,
+        cls: type[Op],
+        node: FileNode,
+        inputs: Sequence[str],
+        output: str,
+        params: QuantParams | AccumulatorParams,
+        layout: str = FILE,
+        /,
+        **fields: Any,
+    ) -> Codes:
+        """Append the operator that defines a tensor of the file."""
+        shape = cls("", tuple(inputs), "", **fields).output_shape([self.tensors[n].shape for n in inputs])
+        name = self._tensor_name(output, layout, len(shape), first=True)
+        self._append(cls(self.op_name(node.name or f"{node.kind}_{node.index}"), tuple(inputs), name, **fields), params)
+        self.sources[self.ops[-1].name] = node.index
+        codes = Codes(output, file_order(shape, layout), params, {layout: name})
+        self.values[output] = codes
+        return codes
+
+    def between(
+        self, cls: type[Op], node: FileNode, inputs: Sequence[str], params: QuantParams, /, **fields: Any
+    ) -> str:
+        """Append an operator whose tensor the file does not name; returns the tensor's name."""
+        name = self.op_name(node.name or f"{node.kind}_{node.index}")
+        tensor = self._unique(f"{name}.codes")
+        self._append(cls(name, tuple(inputs), tensor, **fields), params)
+        self.sources[name] = node.index
+        return tensor
+
+    def define_input(self, name: str, tensor: str, shape: Shape, params: QuantParams) -> Codes:
+        """A graph input of codes; name: of the file's input, tensor: of its codes."""
+        self.tensors[name] = TensorInfo(shape, params)
+        self.inputs.append(name)
+        return Codes(tensor, shape, params, {FILE: name})
+
+    def constant_codes(self, node: FileNode, known: RealKnown, layout: str, rank: int) -> tuple[str, QuantParams]:
+        """A constant operand as a tensor of the graph, in the layout of operands of that rank."""
+        if known.scale.size != 1:
+            raise UnsupportedError(f"the constant {known.name!r} has {known.scale.size} scales")
+        values = known.codes
+        while values.ndim > rank and values.shape[0] == 1:
+            values = values[0]
+        if values.ndim > rank:
+            raise UnsupportedError(f"the constant {known.name!r} of shape {known.codes.shape} has a batch")
+        if layout == NHWC and rank == 3:
+            values = values.reshape((1,) * (3 - values.ndim) + values.shape).transpose(_TO[NHWC])
+        params = QuantParams(float(known.scale.item()), int(known.zero_point.item()), known.bits, known.signed)
+        tensor = self._unique(known.name)
+        self._append(Constant(self.op_name(f"{known.name}.constant"), (), tensor,
+                              values=np.ascontiguousarray(values, params.dtype)), params)  # fmt: skip
+        self.sources[self.ops[-1].name] = node.index
+        return tensor, params
+
+    def op_name(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self._op_names:
+            count += 1
+            name = f"{wanted}.{count}"
+        self._op_names.add(name)
+        return name
+
+    def graph_name(self, tensor: str) -> str:
+        """What the graph calls the codes of a tensor of the file."""
+        return self._names.get(tensor, tensor)
+
+    def _tensor_name(self, tensor: str, layout: str, rank: int, first: bool) -> str:
+        plain = self.graph_name(tensor)
+        outside = plain in self._outputs and rank == 3  # what leaves is in the file's order
+        if (layout == FILE) if outside else first:
+            return self._unique(plain)
+        return self._unique(f"{plain}.{layout}")
+
+    @property
+    def _outputs(self) -> set[str]:
+        return {value.name for value in self.file.outputs}
+
+    def _unique(self, wanted: str) -> str:
+        name, count = wanted, 1
+        while name in self.tensors:
+            count += 1
+            name = f"{wanted}#{count}"
+        return name
+
+    def _append(self, op: Op, params: QuantParams | AccumulatorParams) -> None:
+        shape = tuple(op.output_shape([self.tensors[name].shape for name in op.inputs]))
+        if math.prod(shape) > _MAX_ELEMENTS or len(self.ops) >= _MAX_OPS:
+            raise UnsupportedError(f"asks for a tensor of shape {shape}, or more than {_MAX_OPS} operators")
+        self.ops.append(op)
+        self.tensors[op.output] = TensorInfo(shape, params)
+
+
+def file_order(shape: Sequence[int], layout: str) -> Shape:
+    """A sample's shape in the file's order of axes."""
+    return (shape[2], shape[0], shape[1]) if layout == NHWC and len(shape) == 3 else tuple(shape)
+
+
+def graph_axis(axis: int, rank: int, layout: str) -> int:
+    """An axis of the file's sample (0: the first after the batch) as one of the graph's tensor."""
+    return (2, 0, 1)[axis] if layout == NHWC and rank == 3 else axis
+
+
+def sample_axis(axis: int, codes: Codes, what: str = "axis") -> int:
+    """An axis of the file's tensor as one of the sample; UnsupportedError for the batch and outside the rank."""
+    rank = len(codes.shape) + 1
+    if not -rank <= axis < rank:
+        raise UnsupportedError(f"{what} {axis} of a tensor of {rank} axes")
+    if axis % rank == 0:
+        raise UnsupportedError(f"{what} {axis} is the batch")
+    return axis % rank - 1
+
+
+def _batch(file: OnnxFile) -> int:
+    """The file's fixed batch; 1 where it is not fixed."""
+    leading = {value.shape[0] for value in file.inputs if value.shape}
+    batch = leading.pop() if len(leading) == 1 else 1
+    return batch if batch and 0 < batch <= 1 << 20 else 1
+
+
+def _public_names(file: OnnxFile) -> dict[str, str]:
+    """Codes that stand for a real input or output of the file carry its name."""
+    inputs = {value.name for value in file.inputs}
+    outputs = {value.name for value in file.outputs}
+    names: dict[str, str] = {}
+    for node in file.nodes:
+        if not node.inputs or not node.outputs:
+            continue
+        if node.kind == "DequantizeLinear" and node.outputs[0] in outputs and node.inputs[0] not in outputs:
+            names.setdefault(node.inputs[0], node.outputs[0])
+        if node.kind == "QuantizeLinear" and node.inputs[0] in inputs:
+            names.setdefault(node.outputs[0], node.inputs[0])
+    return names
+
+
+def input_shape(value: FileValue, batch: int) -> Shape:
+    """Shape of one sample; UnsupportedError where it is not recorded or not fixed."""
+    if not value.shape:
+        raise UnsupportedError("has no recorded shape, or no batch")
+    if any(size is None or size < 1 for size in value.shape[1:]):
+        raise UnsupportedError(f"shape {value.shape}: only the batch may be left open; fix the others with "
+                               "onnxruntime.tools.make_dynamic_shape_fixed")  # fmt: skip
+    shape = tuple(int(size or 0) for size in value.shape[1:])
+    if math.prod(shape) > _MAX_ELEMENTS or len(shape) > 7:
+        raise UnsupportedError(f"shape {value.shape}")
+    return shape
+
+
+def refuse_unless(condition: bool, problem: str) -> None:
+    """UnsupportedError with the problem unless the condition holds."""
+    if not condition:
+        raise UnsupportedError(problem)
+
+
+def limits(node: FileNode, to: Lowering) -> tuple[float, float]:
+    """The real range of Relu or Clip."""
+    if node.kind == "Relu":
+        return 0.0, math.inf
+    low, high = (to.optional_constant(node, place, "limit") for place in (1, 2))
+    if any(v is not None and v.size != 1 for v in (low, high)):
+        raise UnsupportedError("clips by more than one number")
+    return -math.inf if low is None else float(low.item()), math.inf if high is None else float(high.item())

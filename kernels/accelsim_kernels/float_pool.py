@@ -1,0 +1,80 @@
+"""Average pooling of codes through float32, as a float operator between quantizers computes it (equation E35)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accelsim_kernels import domain, mlas
+from accelsim_kernels.floats import positive
+
+_F = np.float32
+
+
+def float_average_pool(
+    x, *, window, stride, padding, divisor: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128, qmax=127,
+) -> np.ndarray:  # fmt: skip
+    """Average of each window of (N, H, W, C) codes: dequantized, summed in float32, divided, quantized (E35).
+
+    Sums run down each column of the window, then over its columns; of a window that is the whole image in vectors of
+    4 numbers. divisor: "valid" or "window", as in average_pool2d. Ties to even, zero point after rounding.
+    """
+    x = domain.codes("x", x)
+    if divisor not in ("valid", "window"):
+        raise ValueError(f"float_average_pool: divisor {divisor!r} is not one of valid, window")
+    check_windows(x.shape, window, stride, padding)
+    sx, so = positive("x_scale", x_scale, _F), positive("scale", scale, _F)
+    real = (x.astype(np.int64) - x_zero_point).astype(_F) * sx
+    if tuple(window) == x.shape[1:3] and not np.any(padding):
+        total, count = _whole(real), _F(window[0] * window[1])
+    else:
+        total, count = _windows(real, window, stride, padding)
+        count = _F(window[0] * window[1]) if divisor == "window" else count
+    code = np.rint(np.clip(total / count / so, _F(qmin - zero_point), _F(qmax - zero_point)))
+    return (code.astype(np.int64) + zero_point).astype(domain.narrowest_dtype(qmin, qmax))
+
+
+def check_windows(shape, window, stride, padding) -> None:
+    """ValueError unless every window has a tap inside the image."""
+    if len(shape) != 4:
+        raise ValueError(f"x must be (N, H, W, C), got shape {shape}")
+    for axis in (0, 1):
+        before, after = padding[axis]
+        fits = shape[1 + axis] + before + after >= window[axis] and min(before, after) >= 0
+        if not fits or min(window[axis], stride[axis]) < 1 or max(before, after) >= window[axis]:
+            raise ValueError(f"window {window}, stride {stride}, padding {padding} on an image of {shape[1:3]}")
+
+
+def _whole(real: np.ndarray) -> np.ndarray:
+    """Sum over the image: vectors of 4 numbers in turn, their lanes, then what is left."""
+    n, h, w, c = real.shape
+    flat = real.transpose(0, 3, 1, 2).reshape(n, c, h * w)
+    full = h * w // 4 * 4
+    total = mlas.row_sums(flat[..., :full], 4)[..., 0] if full else np.zeros((n, c), _F)
+    for index in range(full, h * w):
+        total = total + flat[..., index]
+    return total.reshape(n, 1, 1, c)
+
+
+def _windows(real: np.ndarray, window, stride, padding) -> tuple[np.ndarray, np.ndarray]:
+    """(sums, numbers of taps inside the image) of every window."""
+    columns, rows = _along(real, 1, window[0], stride[0], padding[0])
+    total, width = _along(columns, 2, window[1], stride[1], padding[1])
+    return total, (rows[:, None] * width[None, :])[None, :, :, None]
+
+
+def _along(x: np.ndarray, axis: int, size: int, step: int, pads) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of `size` neighbours along an axis in order, real zeros outside; and how many lie inside."""
+    around = [(0, 0)] * x.ndim
+    around[axis] = tuple(pads)
+    padded = np.pad(x, around)
+    outputs = (padded.shape[axis] - size) // step + 1
+    take = [slice(None)] * x.ndim
+    total = None
+    inside = np.zeros(outputs, _F)
+    for tap in range(size):
+        take[axis] = slice(tap, tap + (outputs - 1) * step + 1, step)
+        total = padded[tuple(take)] if total is None else total + padded[tuple(take)]
+        places = np.arange(outputs) * step + tap - pads[0]
+        inside += (places >= 0) & (places < x.shape[axis])
+    assert total is not None
+    return total, inside
