@@ -68,7 +68,11 @@ def quantized(network: Network, calibration: np.ndarray | None, options: dict[st
     import accelsim as acs
 
     if network.graph is None:
-        return replace(acs.from_torch(network.model, calibration, **options), name=network.name)
+        with progress("quantizing", "layers") as advance:
+            graph = acs.from_torch(
+                network.model, calibration, progress=lambda _, done, whole: advance(done, whole), **options
+            )
+        return replace(graph, name=network.name)
     if options:
         raise AccelsimError(f"a saved graph is already quantized: leave out {', '.join(sorted(options))}")
     return network.graph

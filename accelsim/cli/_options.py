@@ -41,6 +41,14 @@ Ranges = Annotated[
 PerTensor = Annotated[
     bool, typer.Option("--per-tensor", help="One weight scale per tensor instead of one per channel.")
 ]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="How the network is quantized: white-paper, bias-correction, min-max, data-free, reconstruct, or steps "
+        "separated by commas. (default: ranges, then bias correction)",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Write the result: .html, .json or .csv.")]
 
 
@@ -50,9 +58,10 @@ def quantization(
     profile: str | None,
     ranges: str | None,
     per_tensor: bool,
+    recipe: str | None = None,
 ) -> dict[str, Any]:
     """Keywords for `accelsim.from_torch`, only those that were given."""
-    given: dict[str, Any] = {"profile": profile, "ranges": ranges}
+    given: dict[str, Any] = {"profile": profile, "ranges": ranges, "recipe": recipe}
     given["weight_bits"] = None if weight_bits is None else bits_of(weight_bits, "--weight-bits")
     given["activation_bits"] = None if activation_bits is None else bits_of(activation_bits, "--activation-bits")
     given["per_channel"] = False if per_tensor else None

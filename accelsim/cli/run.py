@@ -23,6 +23,7 @@ def run(
     profile: options.Profile = None,
     ranges: options.Ranges = None,
     per_tensor: options.PerTensor = False,
+    recipe: options.Recipe = None,
     out: options.Out = None,
     save: Annotated[Path | None, typer.Option("--save", help="Also save the quantized graph here.")] = None,
     as_json: options.Json = False,
@@ -31,7 +32,7 @@ def run(
     from accelsim.cli._models import load_network
     from accelsim.cli._simulate import simulate_and_show
 
-    quantization = options.quantization(weight_bits, activation_bits, profile, ranges, per_tensor)
+    quantization = options.quantization(weight_bits, activation_bits, profile, ranges, per_tensor, recipe)
     simulate_and_show(
         lambda: load_network(model),
         spec,

@@ -26,6 +26,7 @@ def sweep(
     profile: options.Profile = None,
     ranges: options.Ranges = None,
     per_tensor: options.PerTensor = False,
+    recipe: options.Recipe = None,
     results: Annotated[
         Path | None,
         typer.Option("--results", help="Where finished points are kept, to continue from. (default: the user's cache)"),
@@ -49,7 +50,7 @@ def sweep(
     weights = options.widths_of(weight_bits, "--weight-bits")
     activations = options.widths_of(activation_bits, "--activation-bits")
     specs = [acs.load_spec(name) for name in spec]
-    quantization = options.quantization(None, None, profile, ranges, per_tensor)
+    quantization = options.quantization(None, None, profile, ranges, per_tensor, recipe)
     for bits in (*weights, *activations):
         acs.QuantConfig(weight_bits=bits, **quantization)
     network = load_network(model)

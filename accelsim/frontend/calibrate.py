@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from accelsim.errors import AccelsimError
@@ -84,12 +86,17 @@ def _residual_operands(graph: FloatGraph) -> set[str]:
     }
 
 
-def quantize_weights(graph: FloatGraph, activations: dict[str, QuantParams], config: QuantConfig) -> dict[str, QTensor]:
+def mac_nodes(graph: FloatGraph) -> list[FloatNode]:
+    """Convolutions and fully connected layers, in the order of execution."""
+    return [node for node in graph.nodes if node.operator in (Conv2d, Linear)]
+
+
+def quantize_weights(
+    graph: FloatGraph, activations: Mapping[str, QuantParams], config: QuantConfig
+) -> dict[str, QTensor]:
     """Weight codes of every MAC layer, in torch's layout; the output channel is axis 0."""
     return {
-        node.name: quantize_weight(node, activations[node.inputs[0].name].scale, config)
-        for node in graph.nodes
-        if node.operator in (Conv2d, Linear)
+        node.name: quantize_weight(node, activations[node.inputs[0].name].scale, config) for node in mac_nodes(graph)
     }
 
 

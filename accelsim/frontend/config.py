@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from accelsim.errors import AccelsimError
+from accelsim.frontend.recipes.names import Recipe, check_recipe, steps_of
 from accelsim.profiles import load_profile
 from accelsim.quant import check_bits
 
@@ -34,6 +35,10 @@ class QuantConfig:
         are rounded once, behind the addition.
     bias_correction: remove the mean error that weight and activation quantization leave at each output channel,
         measured on the calibration data (paper, section 4.2).
+    recipe: a pipeline of steps by name ("white-paper", "min-max", "bias-correction", "data-free", "reconstruct") or a
+        list of steps such as ["equalize", "weight-ranges(method=mse)", "adaround", "activation-ranges"], see
+        accelsim/frontend/recipes/names.py. None: activation and weight ranges by `ranges`, then `bias_correction`;
+        where a recipe is given, it alone says which methods and corrections are used (overrides by layer still win).
     percentile: two-sided share in % that the percentile range keeps.
     overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value};
         later entries win over earlier ones and over the fields above.
@@ -53,6 +58,7 @@ class QuantConfig:
     residual_bits: int = 8
     bias_correction: bool = True
     percentile: float = 99.99
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
@@ -68,6 +74,7 @@ class QuantConfig:
             raise AccelsimError(f"overrides must map layer names to changed fields, not {self.overrides!r}")
         _check_ranges(self.ranges, "ranges")
         load_profile(self.profile)
+        object.__setattr__(self, "recipe", check_recipe(self.recipe))
         if self.output_bits is not None:
             check_bits(self.output_bits, "output_bits")
         check_bits(self.residual_bits, "residual_bits")
@@ -90,6 +97,14 @@ class QuantConfig:
                         f"overrides[{pattern!r}]: unknown field {key!r}; "
                         "known: weight_bits, activation_bits, per_channel, ranges"
                     )
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that turn the float network into integers."""
+        if self.recipe is not None:
+            return steps_of(self.recipe)
+        correction = ("bias-correction",) if self.bias_correction else ()
+        return ("fold", "activation-ranges", "weight-ranges", *correction)
 
     def for_layer(self, layer: str) -> LayerConfig:
         """The choices that hold for one layer."""

@@ -61,6 +61,20 @@ class Observation:
     channel_means: Mapping[str, np.ndarray]
     kept: Sequence[Mapping[str, torch.Tensor]] | None
 
+    def values(self, name: str) -> torch.Tensor:
+        """A tensor on all calibration data, behind its activation."""
+        if self.kept is not None:
+            return torch.cat([tensors[name] for tensors in self.kept])
+        found: list[torch.Tensor] = []
+
+        def take(seen: str, x: torch.Tensor, _: torch.Tensor) -> None:
+            if seen == name:
+                found.append(x)
+
+        for batch in self.batches:
+            self.graph.run(batch, take)
+        return torch.cat(found)
+
     @cached_property
     def histograms(self) -> dict[str, Histogram]:
         """Owner → histogram of the values of its group; made on first use."""

@@ -1,0 +1,110 @@
+"""A walk through the integer network that may change each MAC layer before the next one sees its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import accelsim_kernels as kernels
+import numpy as np
+import torch
+from accelsim_kernels.names import SCHEMES
+
+from accelsim.frontend.observe import Observation
+from accelsim.graph import IntegerGraph
+from accelsim.ops.base import Op
+from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.quant import dequantize
+from accelsim.simulator import input_codes
+
+#: wide enough that no sum of a calibration run overflows
+_EXACT_BITS = 63
+
+#: (operator, its input codes) → the operator to go on with
+Adjust = Callable[[MacOp, np.ndarray], MacOp]
+
+
+def adjust_layers(graph: IntegerGraph, seen: Observation, adjust: Adjust) -> IntegerGraph:
+    """The graph with every MAC layer as `adjust` returns it, each fed by the layers adjusted before it.
+
+    Over all calibration data at once; accumulators are wide enough for every sum.
+    """
+    alive = calibration_codes(graph, seen)
+    last_reader = {name: op.name for op in graph.ops for name in op.inputs}
+    ops: list[Op] = []
+    for op in graph.ops:
+        inputs = [alive[name] for name in op.inputs]
+        if isinstance(op, MacOp):
+            op = adjust(op, inputs[0])
+            accumulators, _ = op.accumulate(inputs, kernels, exact_accumulator(graph, op))
+            alive[op.output] = op.rescale(held(op, accumulators), kernels)
+        else:
+            alive[op.output] = op.run(inputs, kernels, {}).values
+        ops.append(op)
+        for name in op.inputs:
+            if last_reader[name] == op.name:
+                alive.pop(name, None)
+    return replace(graph, ops=tuple(ops))
+
+
+def tensor_codes(graph: IntegerGraph, seen: Observation, wanted: str) -> np.ndarray:
+    """Codes of one tensor on all calibration data; operators behind it are not run."""
+    alive = calibration_codes(graph, seen)
+    for op in graph.ops:
+        if wanted in alive:
+            break
+        inputs = [alive[name] for name in op.inputs]
+        if isinstance(op, MacOp):
+            accumulators, _ = op.accumulate(inputs, kernels, exact_accumulator(graph, op))
+            alive[op.output] = op.rescale(held(op, accumulators), kernels)
+        else:
+            alive[op.output] = op.run(inputs, kernels, {}).values
+    return alive[wanted]
+
+
+def calibration_codes(graph: IntegerGraph, seen: Observation) -> dict[str, np.ndarray]:
+    """All calibration inputs as codes, by tensor name."""
+    tensors = {
+        name: np.concatenate([batch[i].numpy() for batch in seen.batches]) for i, name in enumerate(graph.inputs)
+    }
+    return dict(input_codes(graph, tensors, kernels))
+
+
+def exact_accumulator(graph: IntegerGraph, op: MacOp) -> dict[str, Any]:
+    """An accumulator that holds every sum of the layer: 32 bits, the fast one, wherever they are enough."""
+    x = graph.tensors[op.inputs[0]].params
+    largest_input = max(abs(x.qmin - op.x_zero_point), abs(x.qmax - op.x_zero_point))
+    centred = op.weight.astype(np.int64).reshape(len(op.weight), -1)
+    centred = np.abs(centred - np.reshape(op.weight_params.zero_point, (-1, 1)))
+    bound = largest_input * int(centred.sum(axis=1).max())
+    if op.bias is not None:
+        bound += int(np.abs(op.bias.astype(np.int64)).max())
+    return {"levels": [(32 if bound < 2**31 else _EXACT_BITS, "wrap", None)]}
+
+
+def held(op: MacOp, accumulators: np.ndarray) -> np.ndarray:
+    """Accumulators as the layer's scheme can take them: int32 where they fit, clipped to its domain."""
+    bits = 63 if op.requantizer is None else SCHEMES[op.requantizer.scheme].accumulator_bits
+    limit = (1 << (bits - 1)) - 1
+    clipped = np.clip(accumulators, -limit - 1, limit)
+    return clipped.astype(np.int32) if np.abs(clipped).max(initial=0) < 2**31 else clipped
+
+
+def real_input(graph: IntegerGraph, op: MacOp, codes: np.ndarray) -> torch.Tensor:
+    """What the codes stand for, float32, in torch's layout."""
+    real = dequantize(codes, graph.tensors[op.inputs[0]].params).astype(np.float32)
+    if isinstance(op, Conv2d):
+        real = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+    return torch.from_numpy(real)
+
+
+def torch_weight(op: MacOp) -> np.ndarray:
+    """Weight codes in torch's layout: (K, C/groups, fy, fx) or (K, C)."""
+    return op.weight.transpose(0, 3, 1, 2) if isinstance(op, Conv2d) else op.weight
+
+
+def with_torch_weight(op: MacOp, codes: np.ndarray) -> MacOp:
+    """The operator with other weight codes, given in torch's layout."""
+    weight = codes.transpose(0, 2, 3, 1) if isinstance(op, Conv2d) else codes
+    return replace(op, weight=np.ascontiguousarray(weight.astype(op.weight.dtype)))
