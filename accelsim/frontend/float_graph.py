@@ -10,6 +10,9 @@ import torch
 
 from accelsim.errors import AccelsimError
 
+#: one side of a clamp: open, one real value, or one per channel (dimension 1 of the batched tensor)
+Bound = float | tuple[float, ...] | None
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -23,8 +26,10 @@ class Ref:
 class FloatNode:
     """One operator in torch's own layout (NCHW). Its output tensor carries the node's name.
 
-    shape: of the output, without the batch. parameters: float tensors (weight, bias, …).
-    clamp: (lower, upper) of an activation fused into the output, in real values; None where open.
+    shape: of the output, without the batch. parameters: float tensors (weight, bias, …; a layer with folded batch
+    norm has "mean" and "deviation", the moments of its outputs before the activation).
+    clamp: (lower, upper) of an activation fused into the output, in real values; None where open, a tuple where
+    each channel has its own.
     layer: the module path that users know (equal for every call of a shared module).
     where: module path and source line, for messages.
     """
@@ -35,14 +40,29 @@ class FloatNode:
     shape: tuple[int, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, torch.Tensor] = field(default_factory=dict)
-    clamp: tuple[float | None, float | None] = (None, None)
+    clamp: tuple[Bound, Bound] = (None, None)
     layer: str = ""
     where: str = ""
 
     def run(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The output, and what it was before the fused clamp."""
         y = self.operator.execute(self, *tensors)
-        return (y if self.clamp == (None, None) else torch.clamp(y, *self.clamp)), y
+        return clamped(y, self.clamp), y
+
+
+def clamped(y: torch.Tensor, clamp: tuple[Bound, Bound]) -> torch.Tensor:
+    """y within the bounds of a FloatNode's clamp."""
+    lower, upper = clamp
+    if not (isinstance(lower, tuple) or isinstance(upper, tuple)):
+        return y if clamp == (None, None) else torch.clamp(y, lower, upper)
+    view = (-1, *[1] * (y.ndim - 2))
+    if lower is not None:
+        y = torch.maximum(y, torch.tensor(lower, dtype=y.dtype).view(view))
+    return y if upper is None else torch.minimum(y, torch.tensor(upper, dtype=y.dtype).view(view))
+
+
+def per_channel(clamp: tuple[Bound, Bound]) -> bool:
+    return any(isinstance(bound, tuple) for bound in clamp)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from accelsim.errors import AccelsimError
-from accelsim.frontend.float_graph import FloatGraph, FloatNode, rewrite
+from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode, per_channel, rewrite
 from accelsim.frontend.operators.arithmetic import Clamp
 from accelsim.frontend.operators.mac import BatchNorm, Conv2d, Linear
 
@@ -39,7 +40,10 @@ def fold_batch_norm(graph: FloatGraph) -> FloatGraph:
 
 
 def fuse_activations(graph: FloatGraph) -> FloatGraph:
-    """A clamp (ReLU, ReLU6, hardtanh …) joins the requantizer of the layer before it, if it is its only reader."""
+    """A clamp (ReLU, ReLU6, hardtanh …) joins the requantizer of the layer before it, if it is its only reader.
+
+    Bounds per channel join convolutions and fully connected layers alone: no other operator has them.
+    """
     while True:
         users = graph.users()
         nodes = {node.name: node for node in graph.nodes}
@@ -51,6 +55,7 @@ def fuse_activations(graph: FloatGraph) -> FloatGraph:
                 and source.operator.fuses_clamp
                 and len(users[source.name]) == 1
                 and source.name not in graph.outputs
+                and (source.operator in (Conv2d, Linear) or not per_channel(clamp.clamp))
             ):
                 fused = _clamped(source, clamp)
                 graph = rewrite(graph, {source.name: fused}, {clamp.name: source.name})
@@ -60,9 +65,19 @@ def fuse_activations(graph: FloatGraph) -> FloatGraph:
 
 
 def _clamped(node: FloatNode, clamp: FloatNode) -> FloatNode:
-    lowers = [v for v in (node.clamp[0], clamp.clamp[0]) if v is not None]
-    uppers = [v for v in (node.clamp[1], clamp.clamp[1]) if v is not None]
-    return replace(node, clamp=(max(lowers, default=None), min(uppers, default=None)))
+    return replace(
+        node, clamp=(_tighter(max, node.clamp[0], clamp.clamp[0]), _tighter(min, node.clamp[1], clamp.clamp[1]))
+    )
+
+
+def _tighter(choose: Callable[..., float], a: Bound, b: Bound) -> Bound:
+    if a is None or b is None:
+        return b if a is None else a
+    if not (isinstance(a, tuple) or isinstance(b, tuple)):
+        return choose(a, b)
+    count = len(a) if isinstance(a, tuple) else len(b)  # type: ignore[arg-type]
+    each = (bound if isinstance(bound, tuple) else (bound,) * count for bound in (a, b))
+    return tuple(map(choose, *each))
 
 
 def _scaled(layer: FloatNode, norm: FloatNode) -> FloatNode:
@@ -74,7 +89,14 @@ def _scaled(layer: FloatNode, norm: FloatNode) -> FloatNode:
         raise AccelsimError(f"layer {norm.layer!r}: batch norm over {scale.numel()} of {weight.shape[0]} channels")
     bias = layer.parameters.get("bias", torch.zeros(weight.shape[0])).double() * scale + offset
     weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
-    return replace(layer, parameters={"weight": weight.float(), "bias": bias.float()})
+    return replace(layer, parameters={"weight": weight.float(), "bias": bias.float(), **_moments(norm)})
+
+
+def _moments(norm: FloatNode) -> dict[str, torch.Tensor]:
+    """beta and abs(gamma): mean and standard deviation of each channel behind the batch norm, float64."""
+    scale, offset = norm.parameters["scale"].double(), norm.parameters["offset"].double()
+    deviation = torch.sqrt(norm.parameters["variance"].double() + norm.attributes["eps"])
+    return {"mean": offset + norm.parameters["mean"].double() * scale, "deviation": scale.abs() * deviation}
 
 
 def _as_depthwise(norm: FloatNode) -> FloatNode:
@@ -91,5 +113,6 @@ def _as_depthwise(norm: FloatNode) -> FloatNode:
         parameters={
             "weight": norm.parameters["scale"].float().view(channels, 1, 1, 1),
             "bias": norm.parameters["offset"].float(),
+            **_moments(norm),
         },
     )

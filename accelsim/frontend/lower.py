@@ -10,7 +10,7 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import quantize_bias
-from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref
+from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode, Ref
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.concat import Concat
@@ -244,18 +244,24 @@ class Lowering:
             return requantizer
         return replace(requantizer, params={**requantizer.params, **numerics.options})
 
-    def clamp_codes(self, node: FloatNode) -> dict[str, int]:
-        """The fused activation as codes: zero_point + round(limit / scale), ties away (TFLite kernel_util.cc)."""
+    def clamp_codes(self, node: FloatNode) -> dict[str, Any]:
+        """The fused activation as codes: zero_point + round(limit / scale), ties away (TFLite kernel_util.cc).
+
+        Integers, or int64 arrays where the activation has bounds per channel.
+        """
         y = self.params(node)
-        qmin, qmax = y.qmin, y.qmax
+
+        def code(bound: Bound, default: int) -> Any:
+            if bound is None:
+                return default
+            codes = y.zero_point + _round_away(np.asarray(bound, np.float32) / np.float32(y.scale))
+            codes = np.clip(codes, y.qmin, y.qmax)
+            return codes if isinstance(bound, tuple) else int(codes)
+
         lower, upper = node.clamp
-        if lower is not None:
-            qmin = max(qmin, y.zero_point + _round_away(np.float32(lower) / np.float32(y.scale)))
-        if upper is not None:
-            qmax = min(qmax, y.zero_point + _round_away(np.float32(upper) / np.float32(y.scale)))
-        return {"qmin": min(qmin, y.qmax), "qmax": max(qmax, y.qmin)}
+        return {"qmin": code(lower, y.qmin), "qmax": code(upper, y.qmax)}
 
 
-def _round_away(value: np.floating) -> int:
-    magnitude = int(np.floor(abs(float(value)) + 0.5))
-    return -magnitude if value < 0 else magnitude
+def _round_away(value: np.ndarray) -> np.ndarray:
+    real = value.astype(np.float64)
+    return np.copysign(np.floor(np.abs(real) + 0.5), real).clip(-(2.0**62), 2.0**62).astype(np.int64)

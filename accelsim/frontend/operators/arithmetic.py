@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.registry import Captured, Reject, lowers, tensor
+from accelsim.frontend.float_graph import Bound, FloatNode, per_channel
+from accelsim.frontend.registry import Captured, Reject, lowers, parameter, tensor
 from accelsim.ops.arithmetic import Add as IntegerAdd
 from accelsim.ops.arithmetic import Clamp as IntegerClamp
 from accelsim.ops.arithmetic import Requantize as IntegerRequantize
@@ -54,7 +54,7 @@ class Clamp:
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
-        if to.params(node) == to.params(node.inputs[0]):
+        if to.params(node) == to.params(node.inputs[0]) and not per_channel(node.clamp):
             to.add(node, IntegerClamp(**to.names(node), **to.clamp_codes(node)))
         else:
             to.add(node, IntegerRequantize(**to.names(node), **to.requantize_numerics(node)))
@@ -89,3 +89,25 @@ class Clip(Clamp):
         limits = (arguments.get("min"), arguments.get("max"))
         clamp = tuple(None if limit is None else float(limit) for limit in limits)
         return Captured((tensor(arguments["self"], "the input"),), clamp=clamp)  # type: ignore[arg-type]
+
+
+@lowers(aten.clamp.Tensor, aten.clamp_min.Tensor, aten.clamp_max.Tensor)
+class ChannelClip(Clamp):
+    """Bounds that are parameters: one number, or one per channel (an equalized ReLU6)."""
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        x = tensor(arguments["self"], "the input")
+        return Captured((x,), clamp=(_bound(arguments.get("min"), shape), _bound(arguments.get("max"), shape)))
+
+
+def _bound(value: Any, shape: tuple[int, ...]) -> Bound:
+    if value is None:
+        return None
+    found = parameter(value, "the bound")
+    if found.numel() == 1:
+        return float(found)
+    rest = tuple(found.shape[1:] if found.ndim == len(shape) + 1 else found.shape)
+    if len(shape) not in (1, 3) or rest != (shape[0], *[1] * (len(shape) - 1)):
+        raise Reject(f"bounds of shape {tuple(found.shape)}: one number, or one per channel")
+    return tuple(found.flatten().tolist())
