@@ -21,7 +21,11 @@ def vectors(
     zero_point: Annotated[int, typer.Option(help="Added after rounding.")] = 0,
     qmin: Annotated[int, typer.Option(help="Lowest output code.")] = -128,
     qmax: Annotated[int, typer.Option(help="Highest output code.")] = 127,
-    layer: Annotated[str | None, typer.Option(help="Instead: GRAPH:LAYER, every channel of a saved graph.")] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Instead: GRAPH:LAYER of a saved graph: every channel's requantizer, and the layer."),
+    ] = None,
+    spec: options.Spec = "edge-16x16",
     count: Annotated[int, typer.Option(help="About how many vectors.")] = 10000,
     seed: Annotated[int, typer.Option(help="Of the random part.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write .npz, .mem, .h and .json into this folder.")] = None,
@@ -31,7 +35,9 @@ def vectors(
     """Write golden vectors with coverage and mutation score, or score yours; exit with 1 where codes are wrong."""
     from accelsim.cli._output import say, show
     from accelsim.errors import AccelsimError
+    from accelsim.graph import load
     from accelsim.proof.golden import golden_vectors
+    from accelsim.proof.layer_vectors import layer_vectors, write_layer_vectors
     from accelsim.proof.layers import channel_requantizers, named_requantizer
     from accelsim.proof.mutants import mutation_score
     from accelsim.proof.vector_files import read_vectors, write_vectors
@@ -52,6 +58,10 @@ def vectors(
         found = mutation_score(made) if out is None else write_vectors(made, out)
         if out is not None:
             say(f"wrote {len(made)} vectors to {out}")
+        if out is not None and layer is not None:
+            path, _, name = layer.rpartition(":")
+            write_layer_vectors(layer_vectors(load(path), name, spec, seed=seed), out)
+            say(f"wrote inputs, accumulators and codes of layer {name} to {out}")
     coverage = made.coverage()
     table = "\n".join(f"  {n:8} {name}" for name, n in coverage.items())
     show(

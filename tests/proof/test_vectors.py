@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import accelsim_kernels
 import numpy as np
 import pytest
 from accelsim_kernels.names import SCHEMES
 from accelsim_kernels.reference import requantize
 from requantize_cases import NO_ZERO_POINT
 from test_explanations import network
+from test_ranges import spec_with
 
 from accelsim.errors import AccelsimError
 from accelsim.proof.golden import golden_vectors, with_codes
+from accelsim.proof.layer_vectors import layer_vectors, write_layer_vectors
 from accelsim.proof.layers import channel_requantizers
 from accelsim.proof.mutants import mutation_score
+from accelsim.proof.ranges import certify
 from accelsim.proof.vector_files import read_vectors, write_vectors
 from accelsim.requant import Requantizer
 
@@ -110,3 +114,32 @@ def test_a_layer_of_a_saved_graph(tmp_path):
     assert requantizer.scheme == "tflite-double"
     with pytest.raises(AccelsimError, match="no layer 'x'"):
         channel_requantizers(f"{tmp_path / 'g.safetensors'}:x")
+
+
+def test_vectors_of_a_whole_layer(tmp_path):
+    graph = network()
+    vectors = layer_vectors(graph, "conv", count=5)
+    assert vectors.x.shape == (5, 4, 5, 2)
+    assert vectors.code.shape == vectors.accumulator.shape == (5, 4, 5, 4)
+    layer = certify(graph).layer("conv")
+    # the first two samples reach what the layer can reach
+    assert (vectors.accumulator[0].max(), vectors.accumulator[1].min()) == (layer.high.max(), layer.low.min())
+    np.testing.assert_array_equal(vectors.accumulator[2], np.broadcast_to(vectors.bias, (4, 5, 4)))
+    slow = graph.op("conv").accumulate([vectors.x], accelsim_kernels.reference, {})[0]
+    np.testing.assert_array_equal(vectors.accumulator, slow)
+    np.testing.assert_array_equal(vectors.code, requantize(slow, **graph.op("conv").requantizer.kwargs()))
+    write_layer_vectors(vectors, tmp_path)
+    manifest = json.loads((tmp_path / "layer.json").read_text())
+    assert manifest["arrays"]["accumulator"] == {"shape": [5, 4, 5, 4], "type": "int32", "mem_bits": 32}
+    assert (manifest["padding"], manifest["overflowed"]) == ([[1, 1], [1, 1]], 0)
+    for key in ("x", "weight", "bias", "accumulator", "code"):
+        values = getattr(vectors, key)
+        bits = manifest["arrays"][key]["mem_bits"]
+        words = [int(w, 16) for w in (tmp_path / f"layer_{key}.mem").read_text().split()]
+        assert [w - (w >> (bits - 1) << bits) for w in words] == values.reshape(-1).tolist()
+        assert f"layer_{key}[{values.size}]" in (tmp_path / "layer.h").read_text()
+    narrow = layer_vectors(graph, "conv", spec_with(bits=16, overflow="saturate"))
+    assert narrow.overflowed > 0
+    for words, name, count in (("is a add", "add", 8), ("at least 4 samples", "fc", 3), ("no layer 'x'", "x", 8)):
+        with pytest.raises(AccelsimError, match=words):
+            layer_vectors(graph, name, count=count)

@@ -118,7 +118,7 @@ def test_prove_with_code_of_ones_own(cli, tmp_path):
         assert cli("prove", f"c:{source}:requantize", "tosa-single", *known)[0] == 0
 
 
-def test_vectors(cli, tmp_path):
+def test_vectors(cli, files, tmp_path):
     out = tmp_path / "vectors"
     arguments = ("vectors", "tflite-double", "--scale", 0.0055, "--zero-point", 3, "--count", 400)
     status, text, _ = cli(*arguments, "--out", out)
@@ -129,6 +129,9 @@ def test_vectors(cli, tmp_path):
     status, text, _ = cli("vectors", "tosa-single", "--scale", 0.0055, "--zero-point", 3, "--score",
                           out / "requantizer.npz")  # fmt: skip
     assert (status, "vectors are wrong" in text) == (1, True)
+    status, _, err = cli("vectors", "--layer", f"{files / 'a.safetensors'}:conv", "--count", 400, "--out", out)
+    assert (status, "wrote inputs, accumulators and codes of layer conv" in err) == (0, True)
+    assert sorted(p.name for p in out.glob("layer*.mem"))[0] == "layer_accumulator.mem"
     status, _, err = cli("vectors")
     assert (status, "name a scheme" in err) == (2, True)
 
