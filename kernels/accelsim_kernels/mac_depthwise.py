@@ -9,6 +9,7 @@ import numpy as np
 
 from accelsim_kernels._jit import kernel
 from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.mac_codes import Scaled
 from accelsim_kernels.mac_exact_plan import (
     JOB_PRODUCTS,
     Arg,
@@ -16,7 +17,9 @@ from accelsim_kernels.mac_exact_plan import (
     Plan,
     low32,
     put_arguments,
+    put_codes,
     raw_bits,
+    repeat_last,
     whole_lines,
 )
 from accelsim_kernels.mac_pack import Packed
@@ -59,6 +62,7 @@ def make_plan(
     out_dtype: np.dtype,
     epilogue: Epilogue | None,
     workers: int,
+    scaled: Scaled | None = None,
 ) -> Plan:
     """As mac_exact_plan.make_plan, for the depthwise kernel."""
     layout = packed.remember(("depthwise", engine.name, zw.tobytes()), lambda: _lay_out(packed.w, zw, engine))
@@ -70,25 +74,24 @@ def make_plan(
     for row, (first, width, count) in zip(chunks, layout.chunks, strict=True):
         row[:3] = first, width, count
         for outputs in {int(block[1]) for block in blocks}:
-            row[3 + outputs] = kernel(
-                "simd_depthwise",
-                "depthwise_tile",
-                engine.name,
-                width,
-                outputs,
-                shape.fy,
-                shape.fx,
-                shape.stride[1],
-                shape.dilation[1],
-            ).address
+            sizes = width, outputs, shape.fy, shape.fx, shape.stride[1], shape.dilation[1]
+            if scaled is None:
+                tile = kernel("simd_depthwise", "depthwise_tile", engine.name, *sizes)
+            else:
+                tile = kernel("simd_depthwise", "scaled_tile", engine.name, scaled.signed, *sizes)
+            row[3 + outputs] = tile.address
     ax = zx + 128 if x_dtype == np.int8 else zx
     initial = np.zeros(padded_channels(channels, engine), np.int32)
     initial[:channels] = low32(bias - ax * layout.sums)
+    scales = None
+    if scaled is not None:
+        initial = _in_channel_order(initial, channels, engine)
+        scales = _in_channel_order(repeat_last(scaled.scales, 1, len(initial)), channels, engine)
     fill = np.full(shape.in_x * max(x_strides[2], 1) + 64, raw_bits(zx, x_dtype) & 255, np.uint8) if direct else None
     bands, band_rows = _cut(shape, workers)
     columns = (OUTPUTS - 1) * shape.stride[1] + (shape.fx - 1) * shape.dilation[1] + 1
     places = np.cumsum(
-        [whole_lines(shape.fy * columns * channels + 64), whole_lines(16 * shape.fy), OUTPUTS * 64 * 4 + 64]
+        [whole_lines(shape.fy * columns * channels + 64), whole_lines(16 * shape.fy), OUTPUTS * 64 * 4 + 64, 64]
     )
     a = np.zeros(len(Arg), np.int64)
     put = functools.partial(put_arguments, a)
@@ -124,15 +127,26 @@ def make_plan(
         chunks=len(chunks),
         chunk_table=chunks,
     )
-    put(rows_at=places[0], tile_at=places[1], scratch_bytes=places[2])
+    put(rows_at=places[0], tile_at=places[1], extra_at=places[2] - places[1], scratch_bytes=places[3])
+    if scaled is not None:
+        put_codes(a, scaled, scales)
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
-    return Plan(a, int(a[Arg.jobs]), int(places[2]), [layout, initial, fill, blocks, chunks, packed, epilogue])
+    return Plan(a, int(a[Arg.jobs]), int(places[3]), [layout, initial, scales, fill, blocks, chunks, packed, epilogue])
 
 
 def padded_channels(channels: int, engine: Engine) -> int:
     """Channels rounded up to what the chunks cover."""
     return sum(width for _, width in _chunk_widths(channels, engine))
+
+
+def _in_channel_order(values: np.ndarray, channels: int, engine: Engine) -> np.ndarray:
+    """Per-channel values, chunk by chunk as the sums lie after interleaving bytes (see simd_depthwise)."""
+    parts = []
+    for first, width in _chunk_widths(channels, engine):
+        blocks = values[first : first + width].reshape(width // (4 * engine.unit), engine.unit, 4)
+        parts.append(blocks.transpose(1, 0, 2).reshape(-1))
+    return np.concatenate(parts)
 
 
 def _chunk_widths(channels: int, engine: Engine) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from accelsim_kernels._jit import njit
 from accelsim_kernels._memory import call, copy_bytes, next_index, view
-from accelsim_kernels.mac_exact_job import finish
+from accelsim_kernels.mac_exact_job import describe_codes, finish
 from accelsim_kernels.mac_exact_plan import Arg
 
 
@@ -89,6 +89,12 @@ def _one_block(given, outputs, rows_at, offset, pixel, out, tile_at):
         channel, width, chunk_bytes = chunks[8 * chunk], chunks[8 * chunk + 1], chunks[8 * chunk + 2]
         tile = chunks[8 * chunk + 3 + outputs]
         channels = min(width, given[Arg.out_channels] - channel)
+        scaled = given[Arg.scales] != 0
+        extra_at = tile_at + given[Arg.extra_at]
+        to, to_stride = tile_at, width * 4
+        if scaled:
+            describe_codes(given, extra_at, channel, channels)
+            to, to_stride = out + channel, given[Arg.out_channels]
         call(
             tile,
             (
@@ -97,21 +103,23 @@ def _one_block(given, outputs, rows_at, offset, pixel, out, tile_at):
                 pixel,
                 weights,
                 given[Arg.initial] + channel * 4,
-                tile_at,
-                width * 4,
+                to,
+                to_stride,
                 given[Arg.mask],
                 channels,
+                extra_at,
             ),
         )
-        finish(
-            given,
-            tile_at,
-            outputs,
-            width // given[Arg.lanes],
-            channels,
-            channel,
-            out + channel * given[Arg.out_item_bytes],
-        )
+        if not scaled:
+            finish(
+                given,
+                tile_at,
+                outputs,
+                width // given[Arg.lanes],
+                channels,
+                channel,
+                out + channel * given[Arg.out_item_bytes],
+            )
         weights += chunk_bytes
 
 

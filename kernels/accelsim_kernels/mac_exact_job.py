@@ -76,16 +76,21 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
     channel = group * given[Arg.group_outputs] + column
     weights = given[Arg.weights] + group * given[Arg.group_bytes] + given[Arg.steps] * vector * lanes * 4
     initial = given[Arg.initial] + (group * given[Arg.group_vectors] + vector) * lanes * 4
+    scaled = given[Arg.scales] != 0
     plain = given[Arg.epilogue] == 0 and given[Arg.wrap_bits] == 32 and given[Arg.row_factor] == 0
-    straight = plain and columns == vectors * lanes
+    straight = scaled or (plain and columns == vectors * lanes)
     tallest = view(given[Arg.tallest], 8, np.int64)[vectors - 1]
     blocks = (rows + tallest - 1) // tallest
     tiles = view(given[Arg.tiles], 64, np.int64)
     extra_at = tile_at + given[Arg.extra_at]
     extra = view(extra_at, 5, np.int64)
-    extra[0], extra[1] = given[Arg.low], given[Arg.high]
-    extra[2] = given[Arg.final] + (group * given[Arg.group_vectors] + vector) * lanes * 4
-    extra[3], extra[4] = tile_at + given[Arg.events_at], given[Arg.chunk]
+    first_column = (group * given[Arg.group_vectors] + vector) * lanes
+    if scaled:
+        describe_codes(given, extra_at, first_column, columns)
+    else:
+        extra[0], extra[1] = given[Arg.low], given[Arg.high]
+        extra[2] = given[Arg.final] + first_column * 4
+        extra[3], extra[4] = tile_at + given[Arg.events_at], given[Arg.chunk]
     row = np.int64(0)
     for block in range(blocks):
         height = rows // blocks + (1 if block < rows % blocks else 0)
@@ -122,6 +127,14 @@ def _one_panel(given, panel, group, base, offsets_at, rows, first, sums_at, tile
                 _take_off(given, tile_at, height, vectors * lanes, columns, sums_at + row * 4, channel)
             finish(given, tile_at, height, vectors, columns, (group * given[Arg.group_vectors] + vector) * lanes, out)
         row += height
+
+
+@njit
+def describe_codes(given, words_at, column, columns):
+    """Write what tiles need to make codes, simd_codes.WORDS, for columns from `column` on."""
+    words = view(words_at, 5, np.int64)
+    words[0], words[1] = given[Arg.scales] + column * 4, columns
+    words[2], words[3], words[4] = given[Arg.zero_point], given[Arg.low], given[Arg.high]
 
 
 @njit

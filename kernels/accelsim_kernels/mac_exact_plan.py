@@ -12,6 +12,7 @@ import numpy as np
 from accelsim_kernels import simd
 from accelsim_kernels._jit import Kernel, address, kernel
 from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.mac_codes import Scaled
 from accelsim_kernels.mac_pack import Layout, Packed, lay_out, panels, taps_adjacent
 from accelsim_kernels.simd import Engine
 
@@ -49,6 +50,8 @@ class Arg(IntEnum):
     )
     # accumulators that are clipped or watched at every addition only
     subtract, low, high, final, events, events_at, extra_at, chunk = 65, 66, 67, 68, 69, 70, 71, 72
+    # codes that are made in registers only (with low and high)
+    scales, zero_point = 73, 74
 
 
 @dataclass
@@ -122,10 +125,11 @@ def make_plan(
     epilogue: Epilogue | None,
     workers: int,
     walk: Walk | None = None,
+    scaled: Scaled | None = None,
 ) -> Plan:
     """Choose bands and panels for `workers` threads, load the tiles, and write the arguments down.
 
-    zw: (K,). epilogue: None for int32 sums. walk: None for exact sums.
+    zw: (K,). epilogue: None for int32 sums. walk: None for exact sums. scaled: codes that tiles make, None for sums.
     """
     if walk is None:
         layout = packed.layout(engine, shape.dilation[1])
@@ -153,7 +157,7 @@ def make_plan(
 
     most = band_rows * shape.out_x
     tiles, tallest = _tiles(
-        engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x}, factor is not None, walk
+        engine, layout, {most, (shape.out_y - (bands - 1) * band_rows) * shape.out_x}, factor is not None, walk, scaled
     )
     table = np.array(panels(layout.vectors, engine.widest), np.int64)
     height = (band_rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
@@ -215,13 +219,16 @@ def make_plan(
     )
     if walk is not None:
         put(low=walk.low, high=walk.high, chunk=walk.chunk)
+    held = [offsets, spread, final, factor, tiles, tallest, table, layout, packed, epilogue]
+    if scaled is not None:
+        held.append(put_codes(a, scaled, repeat_last(scaled.scales, shape.groups, layout.vectors * engine.lanes)))
     if epilogue is not None:
         put(epilogue=epilogue.address, epilogue_arguments=epilogue.arguments)
     return Plan(
         a,
         int(a[Arg.jobs]),
         int(places[-1]),
-        [offsets, spread, final, factor, tiles, tallest, table, layout, packed, epilogue],
+        held,
     )
 
 
@@ -230,6 +237,19 @@ def _spread(values: np.ndarray, groups: int, width: int) -> np.ndarray:
     spread = np.zeros((groups, width), np.int32)
     spread[:, : len(values) // groups] = low32(values).reshape(groups, -1)
     return spread
+
+
+def repeat_last(values: np.ndarray, groups: int, width: int) -> np.ndarray:
+    """Per-channel parameters with each group's last ones repeated to fill its vectors."""
+    grouped = values.reshape(groups, -1, *values.shape[1:])
+    at = np.minimum(np.arange(width), grouped.shape[1] - 1)
+    return np.ascontiguousarray(grouped[:, at].reshape(groups * width, *values.shape[1:]))
+
+
+def put_codes(arguments: np.ndarray, scaled: Scaled, scales: np.ndarray) -> np.ndarray:
+    """Write down what tiles need to make codes; scales in the order of their columns, which must be kept."""
+    put_arguments(arguments, scales=scales, zero_point=scaled.zero_point, low=scaled.qmin, high=scaled.qmax)
+    return scales
 
 
 def put_arguments(arguments: np.ndarray, **values: Any) -> None:
@@ -284,6 +304,7 @@ def _tiles(
     outputs: set[int],
     sums: bool,
     walk: Walk | None,
+    scaled: Scaled | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Addresses of the tiles that bands of those sizes need, by (width - 1) * 8 + height - 1; tallest by width - 1."""
     addresses, tallest = np.zeros(64, np.int64), np.zeros(8, np.int64)
@@ -293,7 +314,9 @@ def _tiles(
         for count in outputs:
             blocks = -(-count // engine.rows[vectors])
             for height in {count // blocks, -(-count // blocks)}:
-                if walk is None:
+                if scaled is not None:
+                    tile = kernel("simd_tile", "scaled_tile", engine.name, scaled.signed, height, vectors)
+                elif walk is None:
                     tile = kernel("simd_tile", "tile", engine.name, height, vectors)
                 else:
                     tile = walk.tile(engine, height, vectors)

@@ -87,10 +87,11 @@ def add_step(shape, a_dtype, b_dtype, *, arithmetic: str, **keywords) -> Step | 
 
 def _step(operator: Operator, shape, a_dtype, b_dtype, keywords: dict[str, Any]) -> Step | None:
     if operator is _add_float32:
-        constants = _float32_constants(**{name: keywords[name] for name in _CONSTANTS_OF})
+        constants = [np.ravel(c) for c in _float32_constants(**{name: keywords[name] for name in _CONSTANTS_OF})]
         step = None
-        if all(np.ndim(constant) == 0 for constant in constants):
-            step = float32_step(shape, a_dtype, b_dtype, constants, keywords["qmin"], keywords["qmax"])
+        if all(len(constant) == 1 for constant in constants):
+            parameters = np.concatenate(constants)
+            step = float32_step(shape, a_dtype, b_dtype, parameters, keywords["qmin"], keywords["qmax"])
         if step is not None:
             return step
     return table_step(operator, shape, a_dtype, b_dtype, keywords)

@@ -34,7 +34,7 @@ def float32_step(
     shape: tuple[int, ...],
     a_dtype: np.dtype,
     b_dtype: np.dtype,
-    constants: tuple[np.ndarray, ...],
+    constants: np.ndarray,
     qmin: int,
     qmax: int,
 ) -> Step | None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from llvmlite import ir
 
 from accelsim_kernels.simd import ENGINES
+from accelsim_kernels.simd_codes import Codes
 from accelsim_kernels.simd_ir import INT, WORD, define, intrinsic, load, splat, store
 from accelsim_kernels.simd_tile import dot
 
 #: addresses of the window's first column in each row are rows[ky] + offset; columns are `pixel` bytes apart; `mask` is
 #: xored to each four bytes; `channels` of the width exist in memory
-ARGUMENTS = ("rows", "offset", "pixel", "weights", "initial", "out", "out_stride", "mask", "channels")
+ARGUMENTS = ("rows", "offset", "pixel", "weights", "initial", "out", "out_stride", "mask", "channels", "extra")
 
 
 def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int, stride_x: int, dilation_x: int) -> str:
@@ -24,6 +25,40 @@ def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int,
 
     weights: (fx, groups of `unit` rows, unit, width, unit) in channel_order. out: int32 (outputs, width).
     """
+    module, b, given, lane, sums = _sums(engine_name, width, outputs, fy, fx, stride_x, dilation_x)
+    for o in range(outputs):
+        row = b.add(given["out"], b.mul(given["out_stride"], WORD(o)))
+        for q, part in enumerate(lane.in_order(sums[o])):
+            at = WORD(q * lane.bytes)
+            store(b, b.add(part, load(b, b.add(given["initial"], at), lane.sums_type)), b.add(row, at))
+    b.ret_void()
+    return str(module)
+
+
+def scaled_tile(
+    engine_name: str, signed: bool, width: int, outputs: int, fy: int, fx: int, stride_x: int, dilation_x: int
+) -> str:
+    """As depthwise_tile, with 8-bit codes in place of sums: out is bytes, "extra" the address of simd_codes.WORDS.
+
+    initial and scales: in channel_order, in which narrowing takes them.
+    """
+    module, b, given, lane, sums = _sums(engine_name, width, outputs, fy, fx, stride_x, dilation_x)
+    codes = Codes(b, given["extra"], lane.lanes, signed)
+    scales = codes.scales(lane.unit)
+    initial = [load(b, b.add(given["initial"], WORD(q * lane.bytes)), lane.sums_type) for q in range(lane.unit)]
+    made = []
+    for o in range(outputs):
+        total = [b.add(part, first) for part, first in zip(sums[o], initial, strict=True)]
+        made.append((codes.narrow(total, scales), b.add(given["out"], b.mul(given["out_stride"], WORD(o)))))
+    codes.store(made)
+    b.ret_void()
+    return str(module)
+
+
+def _sums(
+    engine_name: str, width: int, outputs: int, fy: int, fx: int, stride_x: int, dilation_x: int
+) -> tuple[ir.Module, ir.IRBuilder, dict[str, ir.Value], _Lane, list[list[ir.Value]]]:
+    """A kernel up to the sums of each output, in channel_order and without `initial`."""
     unit = ENGINES[engine_name].unit
     module, b, given = define(ARGUMENTS)
     lane = _Lane(b, engine_name, width)
@@ -66,13 +101,7 @@ def depthwise_tile(engine_name: str, width: int, outputs: int, fy: int, fx: int,
                 for q in range(unit):
                     weights = load(b, b.add(at, WORD(q * lane.bytes)), lane.sums_type)
                     sums[o][q] = dot(b, ENGINES[engine_name], sums[o][q], interleaved[q], weights)
-    for o in range(outputs):
-        row = b.add(given["out"], b.mul(given["out_stride"], WORD(o)))
-        for q, part in enumerate(lane.in_order(sums[o])):
-            at = WORD(q * lane.bytes)
-            store(b, b.add(part, load(b, b.add(given["initial"], at), lane.sums_type)), b.add(row, at))
-    b.ret_void()
-    return str(module)
+    return module, b, given, lane, sums
 
 
 class _Lane:

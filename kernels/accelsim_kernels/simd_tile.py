@@ -10,6 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from accelsim_kernels.simd import ENGINES, Engine
+from accelsim_kernels.simd_codes import Codes
 from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
 
 #: arguments of a tile, all int64: addresses, the number of steps, bytes between output rows, and a mask that is
@@ -24,6 +25,42 @@ def tile(engine_name: str, rows: int, vectors: int) -> str:
     weights: (steps, vectors * lanes, unit); initial: int32 (vectors * lanes). No bounds: every row offset and every
     depth offset must be readable.
     """
+    module, b, given, results = _sums(engine_name, rows, vectors)
+    width = ENGINES[engine_name].lanes * 4
+    for i in range(rows):
+        row = b.add(given["out"], b.mul(given["out_stride"], WORD(i)))
+        for j in range(vectors):
+            store(b, results[i * vectors + j], b.add(row, WORD(width * j)))
+    b.ret_void()
+    return str(module)
+
+
+def scaled_tile(engine_name: str, signed: bool, rows: int, vectors: int) -> str:
+    """As tile(), with 8-bit codes in place of sums: out is bytes, "extra" the address of simd_codes.WORDS."""
+    module, b, given, results = _sums(engine_name, rows, vectors)
+    lanes = ENGINES[engine_name].lanes
+    codes = Codes(b, given["extra"], lanes, signed)
+    scales = codes.scales(vectors)
+    # the dword of four codes that narrowing leaves at 4 * block + vector belongs at 4 * vector + block
+    order = [4 * block + vector for vector in range(vectors) for block in range(lanes // 4)]
+    made = []
+    for i in range(rows):
+        own = list(range(i * vectors, (i + 1) * vectors))
+        four = [min(j, vectors - 1) for j in range(4)]
+        narrow = codes.narrow([results[own[j]] for j in four], [scales[j] for j in four])
+        dwords = b.bitcast(narrow, ir.VectorType(INT, lanes))
+        moved = b.shuffle_vector(dwords, dwords, ir.Constant(ir.VectorType(INT, len(order)), order))
+        at = b.add(given["out"], b.mul(given["out_stride"], WORD(i)))
+        made.append((b.bitcast(moved, ir.VectorType(ir.IntType(8), 4 * len(order))), at))
+    codes.store(made)
+    b.ret_void()
+    return str(module)
+
+
+def _sums(
+    engine_name: str, rows: int, vectors: int
+) -> tuple[ir.Module, ir.IRBuilder, dict[str, ir.Value], list[ir.Value]]:
+    """A kernel up to its sums, row by row."""
     engine = ENGINES[engine_name]
     module, b, given = define(ARGUMENTS)
     sums_type, width = ir.VectorType(INT, engine.lanes), engine.lanes * 4
@@ -42,13 +79,7 @@ def tile(engine_name: str, rows: int, vectors: int) -> str:
             totals += [dot(b, engine, sums[i * vectors + j], activation, weights[j]) for j in range(vectors)]
         return totals
 
-    results = count_up(b, given["steps"], start * rows, step)
-    for i in range(rows):
-        row = b.add(given["out"], b.mul(given["out_stride"], WORD(i)))
-        for j in range(vectors):
-            store(b, results[i * vectors + j], b.add(row, WORD(width * j)))
-    b.ret_void()
-    return str(module)
+    return module, b, given, count_up(b, given["steps"], start * rows, step)
 
 
 def dot(b: ir.IRBuilder, engine: Engine, sums: ir.Value, a: ir.Value, w: ir.Value) -> ir.Value:
