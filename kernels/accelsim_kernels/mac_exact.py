@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, mac_saturate, simd
+from accelsim_kernels import _threads, mac_depthwise, mac_exact_plan, mac_saturate_plan, simd
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
+from accelsim_kernels.mac_codes import FLOAT_SCHEMES, scaled_of
 from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Walk
 from accelsim_kernels.mac_pack import Packed
 from accelsim_kernels.mac_saturate import Saturation
 from accelsim_kernels.step import Step
 
-#: schemes that are one float32 product, rounded to even
-_FLOAT_SCHEMES = ("onnx-float", "gemmini")
 #: schemes that are a 31-bit multiplier and a shift, and how they round where the shift goes right
 _MULTIPLIER_SCHEMES = {
     "tflite-double": "away",
@@ -56,8 +55,13 @@ class Product:
             engine = walk.engine(isa)
         self.out_shape, self.out_dtype = out_shape, np.dtype(np.int32)
         self.watched = walk is not None and walk.watched
-        epilogue = None
-        if requantize is not None:
+        epilogue = scaled = None
+        tiled = walk is None and wrap_bits == 32
+        if tiled and (depthwise or not np.any(zw - packed.layout(engine, shape.dilation[1]).offset)):
+            scaled = scaled_of(requantize, shape.out_channels, engine)
+        if scaled is not None:
+            self.out_dtype = scaled.dtype
+        elif requantize is not None:
             if depthwise:
                 groups, width = 1, mac_depthwise.padded_channels(shape.out_channels, engine)
             elif isinstance(walk, Saturation):
@@ -71,11 +75,11 @@ class Product:
             return
         common = (shape, x_dtype, x_strides, packed, engine, zx, zw, bias, wrap_bits, self.out_dtype, epilogue, workers)
         if isinstance(walk, Saturation):
-            module, self.plan = "mac_saturate_job", mac_saturate.make_plan(*common, walk)
+            module, self.plan = "mac_saturate_job", mac_saturate_plan.make_plan(*common, walk)
         elif depthwise:
-            module, self.plan = "mac_depthwise_job", mac_depthwise.make_plan(*common)
+            module, self.plan = "mac_depthwise_job", mac_depthwise.make_plan(*common, scaled)
         else:
-            module, self.plan = "mac_exact_job", mac_exact_plan.make_plan(*common, walk)
+            module, self.plan = "mac_exact_job", mac_exact_plan.make_plan(*common, walk, scaled)
         self.workers = min(workers, self.plan.jobs)
         self.step = Step(
             kernel(module, "run_jobs"),
@@ -115,7 +119,7 @@ def epilogue_of(
     extra: list[int] = []
     bits = ready.dtype.itemsize * 8
     limit = max(np.abs(low - zero_point).max(), np.abs(high - zero_point).max())
-    if ready.scheme in _FLOAT_SCHEMES and limit <= 1 << 22:
+    if ready.scheme in FLOAT_SCHEMES and limit <= 1 << 22:
         arrays = [first, (low - zero_point).astype(np.float32), (high - zero_point).astype(np.float32)]
         arrays.append(zero_point.astype(np.int32))
         compiled = kernel("mac_epilogue", "scale_tile", bits, lanes)
@@ -129,12 +133,5 @@ def epilogue_of(
         extra = [groups * width, first.shape[-1]]
         types = (ready.options, ready.dtype.name, ready.first_dtype)
         compiled = kernel("mac_epilogue", "requantize_tile", ready.scheme, *types, lanes)
-    arrays = [_to_whole_vectors(array, groups, width) for array in arrays]
+    arrays = [mac_exact_plan.repeat_last(array, groups, width) for array in arrays]
     return ready.dtype, Epilogue(compiled.address, np.array([*map(address, arrays), *extra], np.int64), arrays)
-
-
-def _to_whole_vectors(values: np.ndarray, groups: int, width: int) -> np.ndarray:
-    """Per-channel parameters with each group's last ones repeated to fill its vectors."""
-    grouped = values.reshape(groups, -1, *values.shape[1:])
-    at = np.minimum(np.arange(width), grouped.shape[1] - 1)
-    return np.ascontiguousarray(grouped[:, at].reshape(groups * width, *values.shape[1:]))
