@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.ops.mac import Conv2d, MacOp
+
+if TYPE_CHECKING:
+    from accelsim.proof.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,12 @@ class Certification:
     """What certify() found: one LayerRange per MAC layer, in order."""
 
     graph: IntegerGraph
-    spec_name: str
+    spec: AcceleratorSpec
     layers: tuple[LayerRange, ...]
+
+    @property
+    def spec_name(self) -> str:
+        return self.spec.name
 
     @property
     def safe(self) -> bool:
@@ -92,13 +99,22 @@ class Certification:
         raise AccelsimError(f"no MAC layer {name!r}; those certified: {', '.join(x.name for x in self.layers)}")
 
     def witness(self, name: str, channel: int | None = None, end: str = "high") -> Witness:
-        """An input of the layer that drives an output of the channel (default: the worst) to its bound."""
+        """An input of the layer that drives an output of the channel (default: the worst) to its bound.
+
+        end: "high" or "low". Raises AccelsimError for another end, a channel that is not there, or no such layer.
+        """
+        from accelsim.proof.witness import witness
+
         layer = self.layer(name)
         if end not in ("low", "high"):
             raise AccelsimError(f"end must be 'low' or 'high', got {end!r}")
         if channel is None:
             channel = int(layer.high.argmax() if end == "high" else layer.low.argmin())
-        return _witness(self.graph, self.graph.op(name), channel, end)
+        if not 0 <= channel < len(layer.high):
+            raise AccelsimError(f"layer {name!r} has channels 0 to {len(layer.high) - 1}, not {channel}")
+        op = self.graph.op(name)
+        how = accumulation_order(op.loop_nest(self.graph.tensors, 1), self.spec)
+        return witness(self.graph, op, how, channel, end)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -144,15 +160,6 @@ class Certification:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Witness:
-    """An input (1, …) of a layer, codes, and the output index and final accumulator that it reaches."""
-
-    x: np.ndarray
-    index: tuple[int, ...]
-    accumulator: int
-
-
 def certify(
     graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16", *, data: Any = None
 ) -> Certification:
@@ -169,7 +176,7 @@ def certify(
         how = accumulation_order(op.loop_nest(graph.tensors, 1), spec)
         low, high = observed.get(op.name, (None, None))
         layers.append(_layer_range(graph, op, how, low, high))
-    return Certification(graph, spec.name, tuple(layers))
+    return Certification(graph, spec, tuple(layers))
 
 
 def signed_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -179,6 +186,40 @@ def signed_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_low, seen_high) -> LayerRange:
+    t = terms_of(graph, op, how)
+    levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
+    ranges = [LevelRange(bits, span, *_chunks(t.step, t.lowest, t.highest, span)) for bits, _, span in levels[:-1]]
+    low, high = _prefixes(t.step, t.later, t.lowest, t.highest, t.group, t.start, t.after)
+    ranges.append(LevelRange(levels[-1][0], None, low, high))
+    weight, zero = _weights(op)
+    x = graph.tensors[op.inputs[0]].params
+    width = (x.qmax - x.qmin) * np.abs((weight - zero)[:, t.inside]).sum(axis=1)
+    a2q = np.array([int(w + 1).bit_length() for w in width])
+    return LayerRange(op.name, tuple(ranges), a2q, seen_low, seen_high)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the outermost accumulator of a layer adds up, per channel and tap in walking order.
+
+    It holds start + sum of x * (step + later) over the taps taken + sum of x * later over those that wait, x between
+    lowest and highest per tap (codes less origin). group: taps that enter in one addition. after: the sum runs from 0
+    without later, and start and later are added at the end. inside: taps that read the image.
+    """
+
+    start: np.ndarray
+    step: np.ndarray
+    later: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    origin: int
+    group: int
+    after: bool
+    inside: np.ndarray
+
+
+def terms_of(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any]) -> Terms:
+    """The terms of a layer's sums as `how` (accumulation_order) walks them."""
     x = graph.tensors[op.inputs[0]].params
     weight, zero = _weights(op)
     inside, zx = _reachable_taps(graph, op), op.x_zero_point
@@ -191,17 +232,9 @@ def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_lo
         start, step, later, origin = bias, weight - zero, np.zeros_like(weight), zx
     # a tap that every output reads outside the image reads a real zero
     lowest, highest = (np.where(inside, end, zx) - origin for end in (x.qmin, x.qmax))
-    levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
-    spans = [span for _, _, span in levels[:-1]]
+    spans = [span for _, _, span in (how.get("levels") or [])[:-1]]
     group = spans[-1] if spans else int(how["order"].partition(":")[2] or 1)
-    ranges = []
-    for bits, _, span in levels[:-1]:
-        ranges.append(LevelRange(bits, span, *_chunks(step, lowest, highest, span)))
-    after = how["bias_at"] == "after"
-    ranges.append(LevelRange(levels[-1][0], None, *_prefixes(step, later, lowest, highest, group, start, after)))
-    width = (x.qmax - x.qmin) * np.abs((weight - zero)[:, inside]).sum(axis=1)
-    a2q = np.array([int(w + 1).bit_length() for w in width])
-    return LayerRange(op.name, tuple(ranges), a2q, seen_low, seen_high)
+    return Terms(start, step, later, lowest, highest, origin, group, how["bias_at"] == "after", inside)
 
 
 def _prefixes(step, later, lowest, highest, group, start, after) -> tuple[np.ndarray, np.ndarray]:
@@ -252,12 +285,12 @@ def _reachable_taps(graph: IntegerGraph, op: MacOp) -> np.ndarray:
     """Taps that lie inside the image at the output position with the most of them; bool per tap, walking order."""
     if not isinstance(op, Conv2d):
         return np.ones(op.weight.shape[1], bool)
-    (rows, columns), _ = _best_position(graph, op)
+    (rows, columns), _ = best_position(graph, op)
     inside = np.outer(rows, columns)[:, :, None]
     return np.broadcast_to(inside, op.weight.shape[1:]).reshape(-1)
 
 
-def _best_position(graph: IntegerGraph, op: Conv2d) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]:
+def best_position(graph: IntegerGraph, op: Conv2d) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]:
     """Row and column taps inside the image, and the output position, where most are inside."""
     height, width, _ = graph.tensors[op.inputs[0]].shape
     outputs = graph.tensors[op.output].shape
@@ -270,33 +303,6 @@ def _best_position(graph: IntegerGraph, op: Conv2d) -> tuple[tuple[np.ndarray, n
         masks.append(inside[place])
         places.append(place)
     return (masks[0], masks[1]), (places[0], places[1])
-
-
-def _witness(graph: IntegerGraph, op: MacOp, channel: int, end: str) -> Witness:
-    info = graph.tensors[op.inputs[0]]
-    x = np.full((1, *info.shape), op.x_zero_point, info.params.dtype)
-    weight, zero = _weights(op)
-    real = weight[channel] - zero[channel]
-    up = real > 0 if end == "high" else real < 0
-    codes = np.where(real == 0, op.x_zero_point, np.where(up, info.params.qmax, info.params.qmin))
-    bias = 0 if op.bias is None else int(op.bias[channel])
-    if not isinstance(op, Conv2d):
-        x[:] = codes
-        index = (*[0] * (len(info.shape)), channel)
-    else:
-        _, (oy, ox) = _best_position(graph, op)
-        taps = codes.reshape(op.weight.shape[1:])
-        per_group = op.weight.shape[0] // op.groups
-        first = channel // per_group * op.weight.shape[3]
-        for ky, kx in np.ndindex(*taps.shape[:2]):
-            iy = oy * op.stride[0] + ky * op.dilation[0] - op.padding[0][0]
-            ix = ox * op.stride[1] + kx * op.dilation[1] - op.padding[1][0]
-            if 0 <= iy < info.shape[0] and 0 <= ix < info.shape[1]:
-                x[0, iy, ix, first : first + taps.shape[2]] = taps[ky, kx]
-        index = (0, oy, ox, channel)
-    reached = _reachable_taps(graph, op)
-    total = int(((codes - op.x_zero_point) * real)[reached].sum())
-    return Witness(x, index, bias + total)
 
 
 def _observed(graph: IntegerGraph, spec: AcceleratorSpec, data: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:

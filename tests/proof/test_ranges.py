@@ -101,6 +101,39 @@ def convolution(padding=((1, 1), (1, 1)), size=(5, 6), stride=(1, 1)) -> Integer
     return IntegerGraph((op,), ("x",), ("y",), tensors, profile="tflm")
 
 
+@pytest.mark.parametrize("bias_at", ["preload", "after"])
+@pytest.mark.parametrize("zero_point", ["operand", "folded"])
+@pytest.mark.parametrize("order", ["serial", "tree:2"])
+def test_a_witness_reaches_the_bound_on_its_way(bias_at, zero_point, order):
+    rng = np.random.default_rng(3)
+    spec = spec_with(bits=32, bias=bias_at, zero_point=zero_point, order=order)
+    group, before_the_end = int(order.partition(":")[2] or 1), 0
+    for _ in range(12):
+        graph = linear(
+            rng.integers(-8, 8, (3, 5)), bits=4, x_zero_point=int(rng.integers(-8, 8)), bias=rng.integers(-90, 90, 3),
+            w_zero_point=int(rng.integers(-3, 4)),
+        )  # fmt: skip
+        op, found = graph.ops[0], certify(graph, spec)
+        zx, zw = op.x_zero_point, int(op.weight_params.zero_point)
+        for channel, end in itertools.product(range(3), ("low", "high")):
+            seen = found.witness("fc", channel, end)
+            x, w = seen.x[0].tolist(), op.weight[channel].tolist()
+            steps, constant = [(a - zx) * (b - zw) for a, b in zip(x, w, strict=True)], int(op.bias[channel])
+            assert seen.accumulator == sum(steps) + constant
+            if zero_point == "folded":
+                steps = [a * b for a, b in zip(x, w, strict=True)]
+                constant += -zx * sum(w) - zw * sum(x) + 5 * zx * zw
+            total = 0 if bias_at == "after" else constant
+            held = [total]
+            for first in range(0, 5, group):
+                total += sum(steps[first : first + group])
+                held.append(total)
+            held.append(seen.accumulator)
+            assert seen.reached == getattr(found.layer("fc"), end)[channel] == (max if end == "high" else min)(held)
+            before_the_end += seen.reached != seen.accumulator
+    assert (before_the_end > 0) == (bias_at == "after" or zero_point == "folded")
+
+
 @pytest.mark.parametrize("size", [(5, 6), (3, 3), (2, 2), (1, 4)])
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_a_witness_reaches_the_bound(size, end):
@@ -160,3 +193,7 @@ def test_printed_and_plain():
     assert found.to_dict()["layers"][0]["safe_bits"] == found.layer("conv").safe_bits
     with pytest.raises(AccelsimError, match="no MAC layer 'x'; those certified: conv"):
         found.layer("x")
+    with pytest.raises(AccelsimError, match="has channels 0 to 3, not 4"):
+        found.witness("conv", 4)
+    with pytest.raises(AccelsimError, match="end must be"):
+        found.witness("conv", 0, "top")

@@ -67,6 +67,17 @@ def test_certify(cli, files):
     assert (status, "no accumulator can overflow" in out) == (0, True)
     status, out, _ = cli("certify", files / "a.safetensors", "--json")
     assert json.loads(out)["safe"]
+    layer = next(layer for layer in json.loads(out)["layers"] if layer["name"] == "conv")
+    where = files / "w.npz"
+    status, _, err = cli("certify", files / "a.safetensors", "--witness", "conv", "--low", "--out", where)
+    assert (status, f"of layer conv reaches {layer['low']}" in err) == (0, True)
+    with np.load(where) as seen:
+        inputs, index = {"inputs": seen["x"]}, tuple(seen["index"].tolist())
+    np.savez(files / "seen.npz", **inputs)
+    # the network's first layer: the witness can be run
+    place = ",".join(str(i) for i in index[1:])
+    status, out, _ = cli("explain", files / "a.safetensors", "conv", place, "--data", files / "seen.npz", "--json")
+    assert json.loads(out)["stages"][0]["value"] == layer["low"]
 
 
 def test_explain(cli, files):
