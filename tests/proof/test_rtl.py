@@ -190,7 +190,7 @@ def test_every_scheme_has_a_module_that_agrees(tmp_path):
 @pytest.mark.slow
 @needs_verilator
 def test_every_scheme_has_a_module_that_agrees_under_verilator(tmp_path):
-    good = bench_of_modules(tmp_path, REQUANTIZERS, count=5000)
+    good = bench_of_modules(tmp_path, REQUANTIZERS, count=2000)
     run_in(tmp_path, "verilator", "--binary", "--timing", "-Wno-fatal", "--top-module", "bench", "-CFLAGS", "-O0",
            "-o", "bench", "bench.sv", "design.sv")  # fmt: skip
     assert good in run_in(tmp_path, str(tmp_path / "obj_dir" / "bench"))
