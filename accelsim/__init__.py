@@ -31,6 +31,8 @@ _PUBLIC = {
     "from_torch": "accelsim.frontend.api",
     "from_onnx": "accelsim.importers.onnx",
     "prepare_qat": "accelsim.frontend.training.prepare",
+    "from_tflite": "accelsim.importers.tflite",
+    "replay": "accelsim.importers.replay",
     "Run": "accelsim.simulator",
     "simulate": "accelsim.simulator",
     "Report": "accelsim.report",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
     from accelsim.importers.onnx import from_onnx
+    from accelsim.importers.replay import replay
+    from accelsim.importers.tflite import from_tflite
     from accelsim.multiplier import decompose_multiplier, smallest_multiplier
     from accelsim.pricing import cost_many
     from accelsim.pricing.trace import save_trace

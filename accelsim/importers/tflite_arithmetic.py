@@ -15,6 +15,7 @@ from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.parameters import add_parameters, mean_scale_parameters
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
+from accelsim.ops.tailed import TailedMean
 from accelsim.requant import Requantizer, decompose
 
 
@@ -142,7 +143,7 @@ def mean(op: FileOperator, to: Lowering) -> None:
 
 
 def _image_mean(op: FileOperator, to: Lowering, name: str, count: int) -> None:
-    """Raw codes times a float32 scale, the zero points in a bias that is rounded by itself.
+    """Raw codes times a float32 scale, the zero points in a bias that is rounded by itself; one thread.
 
     Source: LiteRT optimized/integer_ops/mean.h.
     """
@@ -150,21 +151,27 @@ def _image_mean(op: FileOperator, to: Lowering, name: str, count: int) -> None:
     f = np.float32
     offset = f(f(x.zero_point) * f(x.scale)) / f(y.scale)
     bias = y.zero_point - int(offset + f(0.5) if offset > 0 else offset - f(0.5))
-    scheme = to.numerics("mean_image").scheme
     clamp = real_clamp(None, None, y)
-    params = decompose(scheme, float(f(x.scale) / (f(count) * f(y.scale))))
+    scale = float(f(x.scale) / (f(count) * f(y.scale)))
+    numerics = to.numerics("mean_image")
+    main, tail = (
+        Requantizer(scheme, decompose(scheme, scale), bias, **clamp)
+        for scheme in (numerics.scheme, numerics.tail_scheme)
+    )
     to.emit(
-        Mean,
+        TailedMean,
         op,
         [name],
         op.outputs[0],
         keep_dims=True,
         x_zero_point=0,
         arithmetic="requantize",
-        requantizer=Requantizer(scheme, params, bias, **clamp),
+        requantizer=main,
         zero_point=bias,
         **clamp,
         params={},
+        tail=tail,
+        block=numerics.block,
     )
 
 

@@ -133,8 +133,8 @@ def fully_connected(op: FileOperator, to: Lowering) -> None:
     if weight.ndim != 2:
         raise UnsupportedError(f"weights of shape {weight.shape}; (outputs, inputs) is needed")
     params = weight_grid(to.tensor(op, 1), 0, len(weight))
-    # 4-bit weights with every axis kept are left by XNNPACK
-    delegated = params.bits == 8 or not options.KeepNumDims()
+    # XNNPACK leaves 4-bit weights whose rows end inside a byte
+    delegated = params.bits == 8 or weight.shape[1] % 2 == 0
     activation, bias = options.FusedActivationFunction(), to.optional(op, 2)
     fields = _accumulation(op, to, "linear", activation, params, bias, delegated=delegated)
     _linear(op, to, x, weight, params, fields)

@@ -18,7 +18,7 @@ from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
 from accelsim.ops.softmax import Softmax
-from accelsim.ops.tailed import TailedConv2d, TailedRequantize, TailedTransposeConv2d
+from accelsim.ops.tailed import TailedConv2d, TailedMean, TailedRequantize, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
 
 #: every operator by its word
@@ -49,6 +49,7 @@ OPS: dict[str, type[Op]] = {
         AveragePool2d,
         FloatAveragePool,
         Mean,
+        TailedMean,
         ResizeBilinear,
         ResizeNearest,
         Reshape,

@@ -6,6 +6,7 @@ always round alike: LiteRT's on x86 round ties of the second shift up in vectors
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from accelsim.ops.arithmetic import Requantize
 from accelsim.ops.base import Computed
 from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.pool import Mean
 from accelsim.ops.transpose_conv import TransposeConv2d
 from accelsim.requant import Requantizer
 
@@ -83,3 +85,27 @@ class TailedRequantize(Requantize):
                 last, x_zero_point=self.x_zero_point, requantize=keywords
             )
         return Computed(codes)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TailedMean(Mean):
+    """A mean; the last channels % block channels are rescaled by `tail`."""
+
+    kind = "mean_tailed"
+
+    tail: Requantizer
+    block: int
+
+    def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        codes = super().run(inputs, kernels, array).values
+        rest = inputs[0].shape[-1] % self.block
+        if rest:
+            fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Mean)}
+            by_tail = Mean(**{**fields, "requantizer": self.tail})
+            last = by_tail.run([np.ascontiguousarray(inputs[0][..., -rest:])], kernels, array).values
+            codes = np.concatenate([codes[..., :-rest], last], axis=-1)
+        return Computed(codes)
+
+    def step(self, *_: Any) -> None:
+        """Two requantizers: there is no prepared step."""
+        return None

@@ -36,12 +36,12 @@ class One:
         values = np.asarray(values)
         return self.model.tensor(f"constant{len(self.model.tensors)}", values.shape, kind, data=values, **grid)
 
-    def weight(self, shape, axis: int, per_channel: bool, bits: int = 8, asymmetric: bool = False) -> tuple[int, np.ndarray]:
+    def weight(self, shape, axis: int, per_channel: bool, bits: int = 8) -> tuple[int, np.ndarray]:
         top = 2 ** (bits - 1) - 1
         values = self.rng.integers(-top, top + 1, shape)
         scale = self.rng.uniform(0.5, 2, shape[axis] if per_channel else 1).astype(np.float32) * np.float32(0.5 / top)
-        tensor = self.model.tensor("weight", shape, "INT4" if bits == 4 else "INT8", scale=scale, data=values, axis=axis)
-        return tensor, scale
+        kind = "INT4" if bits == 4 else "INT8"
+        return self.model.tensor("weight", shape, kind, scale=scale, data=values, axis=axis), scale
 
     def bias(self, channels: int, x: int, scale: np.ndarray, kind: str | None = None, optional: bool = True) -> int:
         if optional and self.rng.random() < 0.15:
@@ -55,7 +55,7 @@ class One:
     def output(self, shape, grid=None, name: str = "output") -> int:
         return self.model.tensor(name, shape, self.kind, **(grid or self.grid()))
 
-    def done(self, *outputs: int, samples: int = 1) -> Case:
+    def done(self, *outputs: int) -> Case:
         data = []
         for index in self.inputs:
             shape = self.model.tensors[index]["shape"]
@@ -92,12 +92,12 @@ def _conv(rng: Rng, kind: str = "INT8", bits: int = 8, depthwise: bool = False, 
     weight, scale = one.weight(shape, 3 if depthwise else 0, per_channel=bool(rng.random() < 0.7), bits=bits)
     bias = one.bias(k, x, scale, bias_kind, optional=False)
     y = one.output([1, _out(h, fy, sy, dy, mode), _out(w, fx, sx, dx, mode), k], one.grid(0.02, 0.2))
-    fields = dict(Padding=mode, StrideW=sx, StrideH=sy, FusedActivationFunction=int(rng.integers(0, 4)),
-                  DilationWFactor=dx, DilationHFactor=dy)  # fmt: skip
+    fields = {"Padding": mode, "StrideW": sx, "StrideH": sy, "FusedActivationFunction": int(rng.integers(0, 4)),
+              "DilationWFactor": dx, "DilationHFactor": dy}  # fmt: skip
     if depthwise:
         fields["DepthMultiplier"] = multiplier
     elif bias_kind == "INT32":
-        fields["QuantizedBiasType"] = 2
+        fields["QuantizedBiasType"] = 2  # INT32
     name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
     options = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
     one.model.operator(name, [x, weight, bias], [y], options, **fields)
@@ -238,7 +238,7 @@ def _pair(rng: Rng, name: str, options: str | None, kind="INT8", same=False) -> 
         b = one.input(other, grid if same else None)
     inputs = [a, b] if rng.random() < 0.7 else [b, a]
     y = one.output(shape, grid if same else (one.grid(0.001, 0.01) if name == "MUL" else one.grid(0.02, 0.1)))
-    fields = {} if options is None or options.startswith("Max") else {"FusedActivationFunction": int(rng.integers(0, 4))}
+    fields = {} if same else {"FusedActivationFunction": int(rng.integers(0, 4))}
     if options in ("AddOptions", "SubOptions"):
         fields["PotScaleInt16"] = False
     one.model.operator(name, inputs, [y], options, **fields)
@@ -273,7 +273,7 @@ for _name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
 
 def _reduce(rng: Rng, name: str, kind="INT8", axes=None) -> Case:
     one = One(rng, kind)
-    shape = [1, *rng.integers(1, 9, 3)]
+    shape = [1, *rng.integers(1, 9, 2), int(rng.integers(1, 40))]
     choices = [[1, 2], [1, 2], [2, 1], [1], [2], [3], [-1], [1, 3], [1, 2, 3]]
     axes = axes or choices[rng.integers(0, len(choices))]
     keep = bool(rng.random() < 0.5)
