@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from accelsim_kernels.reference.requantization import channel_parameters
 
 from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.ops.base import Op
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.proof.stages import Stage, stages
+from accelsim.requant import Requantizer
 from accelsim.simulator import Run
 
 
@@ -31,7 +33,8 @@ class Explanation:
     """The arithmetic of one output element.
 
     taps: the products in walking order (MAC layers), with the exact running sum. bias: what it starts from or
-    ends with. stages: from the accumulator to the code. value: the element, as the run has it.
+    ends with. parameters: of the layer and its requantizer, for this channel. stages: from the accumulator to the
+    code. value: the element, as the run has it.
     """
 
     layer: str
@@ -41,19 +44,25 @@ class Explanation:
     scheme: str | None
     taps: tuple[Tap, ...]
     bias: int
+    parameters: dict[str, int | float | str]
     stages: tuple[Stage, ...]
     value: int
 
     def __str__(self) -> str:
         lines = [f"{self.tensor}{list(self.index)} = {self.value}   ({self.kind} {self.layer!r}, {self.scheme or '–'})"]
         if self.taps:
-            lines += ["", f"  {'tap':>4} {'input':>18} {'x - zx':>8} {'w - zw':>8} {'product':>12} {'partial sum':>14}"]
+            lines += ["", f"  {'tap':>4} {'input':>18} {'x - zx':>8} {'w - zw':>8}  {'product':44} partial sum"]
         for number, tap in enumerate(self.taps):
             where = "padding" if tap.position is None else str(list(tap.position))
-            lines.append(f"  {number:4} {where:>18} {tap.x:8} {tap.w:8} {tap.product:12} {tap.partial_sum:14}")
+            product, total = _number(tap.product), _number(tap.partial_sum)
+            lines.append(f"  {number:4} {where:>18} {tap.x:8} {tap.w:8}  {product:44} {total}")
         if self.taps:
-            lines.append(f"  bias {self.bias}")
+            lines.append(f"  {'bias':18} {_number(self.bias)}")
         lines.append("")
+        for name, value in self.parameters.items():
+            lines.append(f"  {name:18} {value if isinstance(value, str) else _number(value)}")
+        if self.parameters:
+            lines.append("")
         for stage in self.stages:
             lines.append(f"  {stage.name:18} {_number(stage.value):52} {stage.formula}")
             if stage.decision:
@@ -79,7 +88,10 @@ def explain(run: Run, tensor: str, index: tuple[int, ...]) -> Explanation:
     value = int(values[index])
     if isinstance(op, MacOp):
         return _explain_mac(run, op, index, value)
-    return Explanation(op.name, op.kind, op.output, index, _scheme(op), (), 0, tuple(_other(run, op, index)), value)
+    requantizer = getattr(op, "requantizer", None)
+    parameters = {} if requantizer is None else _parameters(requantizer, index[-1])
+    steps = tuple(_other(run, op, index))
+    return Explanation(op.name, op.kind, op.output, index, _scheme(op), (), 0, parameters, steps, value)
 
 
 def _producer(run: Run, tensor: str) -> Op:
@@ -112,14 +124,27 @@ def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Exp
     exact = total + (bias if how["bias_at"] == "after" else 0)
     acc = int(run.accumulators[op.name][index])
     if op.requantizer is None:
+        parameters: dict[str, Any] = {}
         steps = [Stage("accumulator", "acc", acc)]
     else:
+        parameters = _parameters(op.requantizer, channel)
         steps = stages(acc, op.requantizer.bound(), channel)
     if acc != exact:
         bits = run.spec.array.accumulators.bits
         note = f"the exact sum is {exact}: {run.spec.array.accumulators.overflow} in {bits} bits"
         steps[0] = Stage("accumulator", "acc", acc, note)
-    return Explanation(op.name, op.kind, op.output, index, _scheme(op), tuple(taps), bias, tuple(steps), value)
+    zeros = {"input zero point": op.x_zero_point, "weight zero point": int(zw[channel])}
+    return Explanation(
+        op.name, op.kind, op.output, index, _scheme(op), tuple(taps), bias, {**zeros, **parameters}, tuple(steps), value
+    )
+
+
+def _parameters(requantizer: Requantizer, channel: int) -> dict[str, Any]:
+    """The numbers of a requantizer for one channel, thresholds aside (there may be thousands)."""
+    bound = requantizer.bound()
+    values, zero_point, qmin, qmax = channel_parameters(bound, channel)
+    named = {n: v for n, v in zip(bound.scheme.params, values, strict=False) if not isinstance(v, list)}
+    return {**named, **bound.options, "zero point": zero_point, "qmin": qmin, "qmax": qmax}
 
 
 def _positions(run: Run, op: MacOp, index: tuple[int, ...]) -> list[tuple[int, ...] | None]:
@@ -184,5 +209,4 @@ def _number(value: int | float) -> str:
     magnitude = value if value >= 0 else -value - 1
     bits = -(-(magnitude.bit_length() + 1) // 8) * 8
     code = value % 2**bits
-    binary = f" 0b{code:0{bits}b}" if bits <= 32 else ""
-    return f"{value} 0x{code:0{bits // 4}x}{binary}"
+    return f"{value} 0x{code:0{bits // 4}x} 0b{code:0{bits}b}"

@@ -33,6 +33,11 @@ def channel_requantizers(place: str) -> tuple[Requantizer, ...]:
     requantizer = getattr(load(path).op(name), "requantizer", None)
     if requantizer is None:
         raise AccelsimError(f"layer {name!r} of {path} has no requantizer")
+    return per_channel(requantizer)
+
+
+def per_channel(requantizer: Requantizer) -> tuple[Requantizer, ...]:
+    """One per-tensor requantizer per output channel; itself alone where its parameters are scalars."""
     count = requantizer.channels
     if count is None:
         return (requantizer,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import accelsim_kernels as kernels
 import numpy as np
 import pytest
 from accelsim_kernels import domain
@@ -156,6 +157,34 @@ def test_a_zero_point_off_by_one_and_an_unknown_change():
     found = diff(ours, {"c": noise})
     assert (found.differing, found.index) == (1, (0, 0, 0, 0))
     assert "no known scheme explains b (off by up to 3)" in found.guess
+
+
+def test_a_slip_is_named():
+    graph, shift = network(), S + 2  # codes that meet both clamps
+    rescale = Requantizer("tflite-double", {"multiplier": M, "shift": shift}, zero_point=5)
+    layer = dataclasses.replace(graph.op("conv"), requantizer=rescale)
+    ours = run(dataclasses.replace(graph, ops=(layer, *graph.ops[1:])))
+    acc = ours.accumulators["conv"].astype(np.int64)
+    wide = kernels.requantize(acc, "tflite-double", M, shift, zero_point=5, qmin=-(2**31), qmax=2**31 - 1)
+    for theirs, words in (
+        (np.clip((acc * M >> 31 - shift) + 5, -128, 127), "nudge dropped (floor)"),
+        (kernels.requantize(acc, "tflite-double", M, shift), "zero point dropped (adds no zero point)"),
+        (np.minimum(ours.tensors["c"], 126), "saturation high off by one"),
+        (np.where(wide > 127, wide - 256, np.maximum(wide, -128)), "saturation high wraps (no upper clamp: wraps)"),
+    ):
+        found = diff(ours, {"c": theirs})
+        assert found.stage == "requantize"
+        assert f"b is explained by a slip, {words}" in found.guess
+
+
+def test_an_explanation_shows_every_number_three_ways():
+    text = str(explain(run(), "conv", (0, 1, 2, 3)))
+    for words in (
+        "5304 0x14b8 0b0001010010111000", "bias               389 0x0185 0b0000000110000101",
+        "multiplier         1518500250 0x5a82799a 0b0101", "shift              -9 0xf7 0b11110111",
+        "zero point         5 0x05", "input zero point   -3 0xfd 0b11111101", "qmin               -128 0x80",
+    ):  # fmt: skip
+        assert words in text, text
 
 
 def test_a_narrow_accumulator_is_named():
