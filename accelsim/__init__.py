@@ -42,6 +42,7 @@ _PUBLIC = {
     "scalesim_compat": "accelsim.dataflow",
     "save_trace": "accelsim.pricing.trace",
     "sweep": "accelsim.search.grid",
+    "debug": "accelsim.frontend.debugging.walk",
     "decompose_multiplier": "accelsim.multiplier",
     "smallest_multiplier": "accelsim.multiplier",
     "prove": "accelsim.proof.equivalence",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from accelsim.evaluation import cost
     from accelsim.frontend.api import from_torch
     from accelsim.frontend.config import QuantConfig
+    from accelsim.frontend.debugging.walk import debug
     from accelsim.frontend.training.prepare import prepare_qat
     from accelsim.graph import IntegerGraph, load
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec

@@ -1,0 +1,163 @@
+"""replay(model, x, against): a file run bit for bit beside its runtime, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accelsim.errors import AccelsimError
+from accelsim.importers import litert
+from accelsim.importers.detection import Detective
+from accelsim.importers.replay_data import Inputs, known_tensors, match, read_arrays
+from accelsim.importers.replay_report import OperatorReplay, Replay, TensorComparison
+from accelsim.importers.replay_steps import Tensors, in_batches, runtime_accumulators, scheme_of
+from accelsim.importers.tflite import DEFAULT_PROFILE, RUNTIMES, LoweredFile, lower_tflite
+from accelsim.importers.tflite_file import read_tflite
+from accelsim.simulator import accumulation_orders
+from accelsim.versions import versions
+
+
+def replay(
+    model: str | Path,
+    x: Any,
+    against: str | Path | Mapping[str, np.ndarray] | None = None,
+    *,
+    profile: str | None = None,
+    detect: bool = False,
+    spec: Any = None,
+) -> Replay:
+    """Run a .tflite file bit for bit and compare every tensor that the other side can show.
+
+    x: the inputs, batch first: an array, a tuple, a mapping by tensor name, or an .npz file; reals are quantized.
+    against: "litert" (its default delegate XNNPACK), "litert-ruy", "litert-ref", stored outputs (an .npz file, with
+        ":name" behind it the array of that name; or a mapping by tensor name), or None.
+    profile: whose rounding to follow; by default that of `against`, else what from_tflite takes.
+    detect: find for every operator the profiles that give what was seen, from inputs and outputs alone.
+    spec: an accelerator whose accumulators are emulated; by default the runtime's own (32 bits that wrap, 64 for
+        16-bit activations).
+    Raises AccelsimError for files and inputs that do not fit, ModuleNotFoundError where the runtime is missing.
+    """
+    if detect and against is None:
+        raise AccelsimError("detect needs something to compare with: say against=…")
+    file = read_tflite(model)
+    runtime = against if isinstance(against, str) and against in litert.RESOLVERS else None
+    chosen = profile or RUNTIMES.get(runtime or "", DEFAULT_PROFILE)
+    lowered = lower_tflite(file, chosen)
+    inputs = Inputs(lowered, read_arrays(x) if isinstance(x, (str, Path)) else x)
+    found = dict(versions())
+    if runtime is not None:
+        found["ai-edge-litert"] = litert.version()
+        seen = known_tensors(lowered, litert.run(file, runtime, inputs.for_runtime()))
+    else:
+        seen = {} if against is None else _stored(lowered, against)
+    samples = len(next(iter(inputs.codes.values())))
+    _check_samples(seen, samples)
+    graph = lowered.graph
+    arrays = runtime_accumulators(graph) if spec is None else _accumulators(graph, spec)
+    ours = in_batches(graph.ops, inputs.codes, arrays)
+    known = {**seen, **inputs.codes}
+    detective = Detective(lowered, known)
+    matching = _detected(detective) if detect else {}
+    rows = [_row(index, lowered, ours, seen, detective, matching.get(index)) for index in detective.indices]
+    agreeing = [set(names) for names in matching.values()]
+    explained = None
+    if detect:
+        first = matching[detective.indices[0]] if detective.indices else ()
+        explained = tuple(name for name in first if all(name in names for names in agreeing))
+    return Replay(
+        model=str(model),
+        profile=graph.profile,
+        against=None if against is None else runtime or (str(against) if not isinstance(against, Mapping) else "arrays"),
+        samples=samples,
+        outputs={name: ours[name] for name in graph.outputs},
+        compared=tuple(_compare(name, ours[name], seen[name]) for name in graph.outputs if name in seen),
+        operators=tuple(rows),
+        detected=explained,
+        versions=found,
+        notes=graph.notes if profile is None and runtime is None else (),
+    )
+
+
+def _detected(detective: Detective) -> dict[int, tuple[str, ...]]:
+    """For every operator from its own operands where they are known, else from the whole."""
+    local = {index: detective.local(index) for index in detective.indices}
+    if all(found is not None for found in local.values()):
+        return {index: found or () for index, found in local.items()}
+    whole = detective.by_substitution()
+    return {index: whole[index] if found is None else found for index, found in local.items()}
+
+
+def _row(
+    index: int,
+    lowered: LoweredFile,
+    ours: Tensors,
+    seen: Tensors,
+    detective: Detective,
+    matching: tuple[str, ...] | None,
+) -> OperatorReplay:
+    op = lowered.file.operators[index]
+    names = [lowered.names[i] for i in op.outputs if i in lowered.names]
+    shown = [name for name in names if name in seen]
+    tensors = tuple(_compare(name, ours[name], seen[name]) for name in shown)
+    alone = None
+    if any(t.differing for t in tensors):
+        matching = detective.local(index) if matching is None else matching
+        operands = [i for i in dict.fromkeys(op.inputs) if lowered.names.get(i) in detective.known]
+        given = {i: detective.known[lowered.names[i]] for i in operands}
+        needed = [i for i in op.inputs if i >= 0 and lowered.file.tensors[i].constant is None]
+        if set(needed) <= set(given):
+            outputs = detective.variants.run(index, lowered.graph.profile, given) or {}
+            parts = [_compare(lowered.names[i], y, seen[lowered.names[i]]) for i, y in outputs.items()
+                     if lowered.names.get(i) in shown]  # fmt: skip
+            alone = TensorComparison(
+                ", ".join(p.tensor for p in parts), sum(p.elements for p in parts), sum(p.differing for p in parts),
+                max((p.largest for p in parts), default=0),
+            )  # fmt: skip
+    return OperatorReplay(index, op.kind, tensors, alone, scheme_of(lowered, index), matching)
+
+
+def _compare(name: str, a: np.ndarray, b: np.ndarray) -> TensorComparison:
+    if np.array_equal(a, b):
+        return TensorComparison(name, a.size, 0, 0)
+    distance = np.abs(a.astype(np.int64) - b.astype(np.int64))
+    return TensorComparison(name, a.size, int(np.count_nonzero(distance)), int(distance.max()))
+
+
+def _stored(lowered: LoweredFile, against: str | Path | Mapping[str, np.ndarray]) -> Tensors:
+    """Stored tensors: the outputs at least."""
+    names = [lowered.file.tensors[index].name for index in lowered.file.outputs]
+    if isinstance(against, Mapping):
+        arrays = {str(k): np.asarray(v) for k, v in against.items()}
+    else:
+        path, colon, key = str(against).rpartition(":")
+        if not colon or not path.endswith(".npz"):
+            path, key = str(against), ""
+        if not path.endswith(".npz"):
+            known = ", ".join(litert.RESOLVERS)
+            raise AccelsimError(f"against {str(against)!r} is no .npz file and none of {known}")
+        arrays = read_arrays(path)
+        if key:
+            if key not in arrays:
+                raise AccelsimError(f"{path} holds no array {key!r}, but {', '.join(sorted(arrays))}")
+            arrays = {"output": arrays[key]}
+    found = match(arrays, names, "output")
+    for tensor in lowered.file.tensors:  # intermediate tensors, by their own name
+        if tensor.index in lowered.names and tensor.name in arrays:
+            found[tensor.name] = arrays[tensor.name]
+    by_index = {t.index: found[t.name] for t in lowered.file.tensors if t.name in found and t.index in lowered.names}
+    return known_tensors(lowered, by_index)
+
+
+def _check_samples(seen: Tensors, samples: int) -> None:
+    for name, values in seen.items():
+        if len(values) != samples:
+            raise AccelsimError(f"tensor {name!r} was stored for {len(values)} samples, the inputs have {samples}")
+
+
+def _accumulators(graph: Any, spec: Any) -> Mapping[str, Mapping[str, Any]]:
+    from accelsim.hardware import load_spec
+
+    return accumulation_orders(graph, load_spec(spec))
