@@ -112,7 +112,7 @@ def logistic(op: FileOperator, to: Lowering) -> None:
         how = {"x_zero_point": x.zero_point, "arithmetic": "table", "params": params}
         to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **how)
         return
-    fixed_point = to.profile.operators.get(function)
+    fixed_point = to.profile.operators.get("logistic")  # the arithmetic of tanh, too
     in_fixed_point = fixed_point is not None and fixed_point.arithmetic == "gemmlowp"
     lut(op, to, function, gemmlowp_table(function, x) if in_fixed_point else float_table(function, x, y))
 
