@@ -64,7 +64,9 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
                 f"{described(graph)[owner]} is the constant {lower + 0.0:g} on all calibration data: no range can be "
                 "chosen for it. Calibrate with real data, or remove the dead layer"
             )
-        if choice.ranges == "percentile":
+        if choice.activation_range is not None:
+            lower, upper = choice.activation_range
+        elif choice.ranges == "percentile":
             lower, upper = seen.histograms[owner].percentile(config.percentile)
         elif choice.ranges == "mse":
             lower, upper = seen.histograms[owner].least_squared_error(bits, symmetric)

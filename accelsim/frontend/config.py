@@ -40,8 +40,9 @@ class QuantConfig:
         accelsim/frontend/recipes/names.py. None: activation and weight ranges by `ranges`, then `bias_correction`;
         where a recipe is given, it alone says which methods and corrections are used (overrides by layer still win).
     percentile: two-sided share in % that the percentile range keeps.
-    overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value};
-        later entries win over earlier ones and over the fields above.
+    overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value, or
+        "activation_range": (lower, upper), the real range of the layer's output where it is known}; later entries
+        win over earlier ones and over the fields above.
     Power-of-two scales are used where the profile rescales by shifts alone, symmetric activations where it has
     no zero points.
     """
@@ -92,10 +93,12 @@ class QuantConfig:
                     _check_ranges(value, f"overrides[{pattern!r}].ranges")
                 elif key == "per_channel":
                     _check_bool(value, f"overrides[{pattern!r}].per_channel")
+                elif key == "activation_range":
+                    _check_range(value, f"overrides[{pattern!r}].activation_range")
                 else:
                     raise AccelsimError(
                         f"overrides[{pattern!r}]: unknown field {key!r}; "
-                        "known: weight_bits, activation_bits, per_channel, ranges"
+                        "known: weight_bits, activation_bits, per_channel, ranges, activation_range"
                     )
 
     @property
@@ -139,6 +142,7 @@ class LayerConfig:
     activation_bits: int
     per_channel: bool
     ranges: str
+    activation_range: tuple[float, float] | None = None
 
 
 def as_config(config: QuantConfig | None, keywords: Mapping[str, Any]) -> QuantConfig:
@@ -165,6 +169,12 @@ def _look_up(bits: Bits, layer: str) -> int:
 def _check_bool(value: Any, name: str) -> None:
     if not isinstance(value, bool):
         raise AccelsimError(f"{name} must be True or False, not {value!r}")
+
+
+def _check_range(value: Any, name: str) -> None:
+    numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+    if not numbers or not value[0] < value[1]:
+        raise AccelsimError(f"{name} must be (lower, upper) with lower < upper, not {value!r}")
 
 
 def _check_ranges(value: Any, name: str) -> None:
