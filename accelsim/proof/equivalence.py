@@ -109,6 +109,10 @@ def prove(
     """
     if method not in METHODS:
         raise AccelsimError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if scale is not None and (multiplier is not None or shift is not None):
+        raise AccelsimError("give a scale, or multiplier and shift, not both")
+    if limit < 0:
+        raise AccelsimError(f"limit must be 0 or more counterexamples, got {limit}")
     start = time.perf_counter()
     request = {"method": method, "limit": limit, "accumulator_range": accumulator_range}
     numbers = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
@@ -150,6 +154,8 @@ def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None) -> tuple[i
     if wanted is None:
         low, high = max(low, -(2**31)), min(high, 2**31 - 1)
         return low, high
+    if wanted[0] > wanted[1]:
+        raise AccelsimError(f"accumulator range {wanted[0]} .. {wanted[1]}: give the lowest first")
     if not low <= wanted[0] <= wanted[1] <= high:
         raise AccelsimError(
             f"accumulator range {wanted[0]} .. {wanted[1]} leaves the domain {low} .. {high} of the two sides"
@@ -169,7 +175,7 @@ def _exhaustive_schemes(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], l
     shown, parts = (raw, [(domain, before)]) if differing else ((a, b), after)
     found: list[int] = []
     for low, high in sorted((span for part in parts for span in _blocks(*part)), key=_distance):
-        if len(found) >= limit and abs(found[-1]) < _distance((low, high)):
+        if len(found) >= limit and (not found or abs(found[-1]) < _distance((low, high))):
             break
         acc = np.arange(low, high + 1)
         found += acc[shown[0].codes(acc) != shown[1].codes(acc)].tolist()

@@ -87,6 +87,13 @@ def test_a_zero_point_that_a_side_does_not_have_is_refused():
         prove("onnx-float", "gemmini", scale=0.5, zero_point=3)
 
 
+def test_no_counterexamples_where_none_are_asked_for():
+    for method in ("exhaustive", "thresholds"):
+        proof = prove("tflite-double", "tosa-single", **KNOWN, **NARROW, method=method, limit=0)
+        assert (proof.equal, proof.counterexamples) == (False, ())
+        assert proof.visible > 0
+
+
 def test_wrapping_schemes_are_compared_exhaustively():
     wrap, sat = (
         Requantizer("ap-fixed", {"shift": -4, "quantization": "AP_RND", "overflow": o}) for o in ("AP_WRAP", "AP_SAT")
@@ -350,6 +357,9 @@ def test_wrong_use():
         ("unknown requantization scheme", lambda: prove("tflite", "tosa-single", **KNOWN)),
         ("unknown method", lambda: prove("tflite-double", "tosa-single", method="magic")),
         ("leaves the domain", lambda: prove("tflite-double", "tosa-single", **KNOWN, accumulator_range=(0, 2**31))),
+        ("give the lowest first", lambda: prove("tflite-double", "tosa-single", **KNOWN, accumulator_range=(5, -5))),
+        ("not both", lambda: prove("tflite-double", "tosa-single", **KNOWN, scale=0.1)),
+        ("limit must be", lambda: prove("tflite-double", "tosa-single", **KNOWN, limit=-1)),
         ("needs a scale", lambda: prove("onnx-float", "tosa-single", method="exhaustive")),
         ("cannot compare a int", lambda: prove(3, "tosa-single", **KNOWN)),
         ("illegal|outside its legal range", lambda: prove("tflite-double", "tosa-single", multiplier=-1, shift=0)),
