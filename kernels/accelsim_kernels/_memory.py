@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import numpy as np
@@ -70,6 +71,24 @@ def next_index(address):
     return add_to(address, np.int64(1))
 
 
+@njit
+def next_job(counters, jobs, worker, workers):
+    """Take a job that nobody has taken, -1 where none is left; `counters` has an int64 for each worker, 64 bytes apart.
+
+    First those of the worker's own share, which are neighbours: a core finds most of what one layer wrote in its cache
+    when it reads it in the next. Then what others have not begun.
+    """
+    for turn in range(workers):
+        owner = (worker + turn) % workers
+        first = jobs * owner // workers
+        count = jobs * (owner + 1) // workers - first
+        if observe(counters + 64 * owner) < count:
+            taken = next_index(counters + 64 * owner)
+            if taken < count:
+                return first + taken
+    return np.int64(-1)
+
+
 @intrinsic
 def observe(context, address):
     """The int64 at `address` as other threads last published it."""
@@ -113,6 +132,32 @@ def pause(context):
         return ctx.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def step_aside(context):
+    """Let another thread have the core, if one waits for it."""
+
+    def generate(ctx, builder, signature, arguments):
+        if os.name == "posix":
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return ctx.get_dummy_value()
+
+    return types.void(), generate
+
+
+#: turns of a waiting loop before the core is offered to others: some ten microseconds
+_SHORT_WAIT = 500
+
+
+@njit
+def wait_a_turn(turns):
+    """One turn of a waiting loop that has had so many; returns turns + 1."""
+    pause()
+    if turns > _SHORT_WAIT:
+        step_aside()
+    return turns + 1
 
 
 @intrinsic

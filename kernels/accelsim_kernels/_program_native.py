@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim_kernels._jit import njit
-from accelsim_kernels._memory import add_to, call, next_index, observe, pause, publish, view
+from accelsim_kernels._memory import add_to, call, next_index, observe, publish, view, wait_a_turn
 
 LANE, STEP, PATCH = 4, 4, 3
 CLOSED, OVER = 0, -1
@@ -61,7 +61,8 @@ def run_steps():
             _move(lane, sample)
             for number in range(lane[0]):
                 step = steps[STEP * number : STEP * number + STEP]
-                view(step[3], 1, np.int64)[0] = 0
+                for share in range(workers):
+                    view(step[3] + 64 * share, 1, np.int64)[0] = 0
                 if step[2] == 1:
                     call(step[0], (step[1], np.int64(0), np.int64(1)))
                     continue
@@ -69,8 +70,9 @@ def run_steps():
                 publish(gate, opened * lane[0] + number)
                 call(step[0], (step[1], np.int64(0), workers))
                 publish(gate, CLOSED)
+                turns = np.int64(0)
                 while observe(gate + 64) != 0:
-                    pause()
+                    turns = wait_a_turn(turns)
         publish(gate, OVER)
 
     return kernel
@@ -79,14 +81,15 @@ def run_steps():
 @njit
 def _follow(gate, steps, worker, workers):
     done = np.int64(CLOSED)
-    count = len(steps) // STEP
+    count, turns = len(steps) // STEP, np.int64(0)
     while True:
         at = observe(gate)
         if at == OVER:
             break
         if at in (CLOSED, done):
-            pause()
+            turns = wait_a_turn(turns)
             continue
+        turns = np.int64(0)
         add_to(gate + 64, np.int64(1))
         if observe(gate) == at:  # it was open after we were counted: whoever closed it waits for us
             number = at % count

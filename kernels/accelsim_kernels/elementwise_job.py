@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
-from accelsim_kernels._memory import call, next_index, view
+from accelsim_kernels._memory import call, next_job, view
 from accelsim_kernels.simd_ir import FLOAT, INT, WORD, count_up, define, intrinsic, load, splat, store
 
 
 def run_jobs(a_bytes: int, b_bytes: int, out_bytes: int):
     """Shares of two arrays with items of those sizes, through a kernel that takes (a, b, out, items, parameters).
 
-    Arguments, int64: address of the counter, jobs, addresses of a, b and the output, items, kernel, its parameters.
+    Arguments, int64: address of the counters, jobs, addresses of a, b and the output, items, kernel, its parameters.
     """
 
     def kernel(arguments, worker, workers):
         given = view(arguments, 8, np.int64)
         while True:
-            job = next_index(given[0])
-            if job >= given[1]:
+            job = next_job(given[0], given[1], worker, workers)
+            if job < 0:
                 break
             first, end = given[5] * job // given[1], given[5] * (job + 1) // given[1]
             at = given[2] + first * a_bytes, given[3] + first * b_bytes, given[4] + first * out_bytes

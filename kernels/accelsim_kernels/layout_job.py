@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from accelsim_kernels._memory import next_index, view
+from accelsim_kernels._memory import next_job, view
 
 
 def interleave(planes: int, dtype: str):
     """(planes, pixels) -> (pixels, planes), an image a job.
 
-    Arguments, int64: address of the counter, jobs, addresses of x and the output, pixels.
+    Arguments, int64: address of the counters, jobs, addresses of x and the output, pixels.
     """
     kind = np.dtype(dtype)
     item = kind.itemsize
@@ -20,8 +20,8 @@ def interleave(planes: int, dtype: str):
         pixels = given[4]
         whole = planes * pixels
         while True:
-            job = next_index(given[0])
-            if job >= given[1]:
+            job = next_job(given[0], given[1], worker, workers)
+            if job < 0:
                 break
             x = view(given[2] + job * whole * item, whole, kind)
             out = view(given[3] + job * whole * item, whole, kind)

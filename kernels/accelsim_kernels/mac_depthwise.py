@@ -15,6 +15,7 @@ from accelsim_kernels.mac_exact_plan import (
     Arg,
     Epilogue,
     Plan,
+    band_sizes,
     low32,
     put_arguments,
     put_codes,
@@ -192,6 +193,9 @@ def _blocks(shape: ConvGeometry, direct: bool) -> np.ndarray:
 def _cut(shape: ConvGeometry, workers: int) -> tuple[int, int]:
     """(bands, output rows of each): one band per image unless several threads have enough to do."""
     products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
-    wanted = min(4 * workers, 8 * products // JOB_PRODUCTS) if workers > 1 else 1
-    band_rows = -(-shape.out_y // max(1, min(shape.out_y, wanted // shape.batch)))
+    band_rows = shape.out_y
+    if workers > 1 and products >= JOB_PRODUCTS // 4:
+        row = products // (shape.batch * shape.out_y)
+        sizes = [rows for rows in band_sizes(shape.out_y, shape.out_y) if rows == 1 or rows * row >= JOB_PRODUCTS // 16]
+        band_rows = min(sizes, key=lambda rows: -(-shape.batch * -(-shape.out_y // rows) // workers) * rows)
     return -(-shape.out_y // band_rows), band_rows

@@ -10,20 +10,20 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim_kernels._jit import njit
-from accelsim_kernels._memory import call, copy_bytes, next_index, view
+from accelsim_kernels._memory import call, copy_bytes, next_job, view
 from accelsim_kernels.mac_exact_plan import Arg
 
 
 def run_jobs():
-    """Take jobs off the shared counter until none is left; the arguments are named in mac_exact_plan.Arg."""
+    """Take jobs until none is left; the arguments are named in mac_exact_plan.Arg."""
 
     count = len(Arg)
 
     def kernel(arguments, worker, workers):
         given = view(arguments, count, np.int64)
         while True:
-            job = next_index(given[Arg.counter])
-            if job >= given[Arg.jobs]:
+            job = next_job(given[Arg.counter], given[Arg.jobs], worker, workers)
+            if job < 0:
                 break
             _one_job(given, job, given[Arg.scratch] + worker * given[Arg.scratch_bytes])
 

@@ -19,8 +19,8 @@ from accelsim_kernels.simd import Engine
 #: bytes of input that a band copies, and outputs that it makes: it should stay in the second-level cache
 STRIP_BYTES = 1 << 17
 BAND_OUTPUTS = 1 << 10
-#: products below which a job is not split further
-JOB_PRODUCTS = 1 << 21
+#: products that are worth handing to another thread; what copying a byte and starting a job cost, in products
+JOB_PRODUCTS, COPY_PRODUCTS, JOB_OVERHEAD = 1 << 19, 8, 1 << 17
 
 
 class Arg(IntEnum):
@@ -279,23 +279,31 @@ def _depth_offsets(
 
 
 def _cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple[int, int, int, int]:
-    """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then enough for everyone."""
+    """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then even work for everyone."""
     by_size = max(1, BAND_OUTPUTS // shape.out_x)
     if pitch:
         by_size = min(by_size, max(1, (STRIP_BYTES // pitch - (shape.fy - 1) * shape.dilation[0]) // shape.stride[0]))
     bands = -(-shape.out_y // min(by_size, shape.out_y))
-    sets = 1
+    band_rows, per_set, panels = -(-shape.out_y // bands), max(1, len(layout.panels)), len(layout.panels)
     products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
-    wanted = min(4 * workers, products // JOB_PRODUCTS) if workers > 1 else 1
-    if shape.batch * bands * shape.groups < wanted:
-        more = -(-wanted // (shape.batch * shape.groups))
-        if shape.out_y * shape.out_x >= 16 * more:
-            bands = max(bands, min(more, shape.out_y))
-        sets = min(len(layout.panels), -(-wanted // (shape.batch * shape.groups * bands)))
-    band_rows = -(-shape.out_y // bands)
-    bands = -(-shape.out_y // band_rows)
-    per_set = -(-len(layout.panels) // sets)
-    return bands, band_rows, -(-len(layout.panels) // per_set), per_set
+    if workers > 1 and products >= 2 * JOB_PRODUCTS:
+        best = 0
+        for rows in band_sizes(band_rows, shape.out_y):
+            bands = -(-shape.out_y // rows)
+            copied = pitch * ((rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1)
+            for each in {-(-panels // count) for count in range(1, panels + 1)}:
+                widest = sum(sorted((vectors for _, vectors in layout.panels), reverse=True)[:each])
+                turns = -(-shape.batch * shape.groups * bands * -(-panels // each) // workers)
+                job = rows * shape.out_x * widest * layout.steps * 64 + COPY_PRODUCTS * copied + JOB_OVERHEAD
+                if not best or turns * job < best:
+                    best, band_rows, per_set = turns * job, rows, each
+    return -(-shape.out_y // band_rows), band_rows, -(-panels // per_set), per_set
+
+
+def band_sizes(most: int, whole: int) -> list[int]:
+    """Rows of a band, largest first: those at which the number of bands changes."""
+    sizes = {-(-whole // bands) for bands in range(1, whole + 1)}
+    return sorted({size for size in sizes if size <= most} | {most}, reverse=True)
 
 
 def _tiles(

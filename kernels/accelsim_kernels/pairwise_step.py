@@ -13,7 +13,7 @@ from accelsim_kernels.pair_table import Operator, table_of
 from accelsim_kernels.step import Step
 
 #: elements of a job
-_SHARE = 1 << 14
+_SHARE = 1 << 15
 #: of float32 numbers whose products and sums cannot overflow
 _LARGEST = 1e30
 

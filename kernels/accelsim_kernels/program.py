@@ -13,9 +13,8 @@ import numpy as np
 
 from accelsim_kernels import _threads
 from accelsim_kernels._jit import address, kernel
-from accelsim_kernels.step import Step
+from accelsim_kernels.step import LINE, Step
 
-_LINE = 64
 #: lanes that wait for the next call, and the memory above which one is not kept
 _MOST_LANES, _MOST_BYTES = 8, 1 << 28
 _LANE, _STEP, _PATCH = 4, 4, 3  # int64 words, as _program_native reads them
@@ -50,7 +49,7 @@ class Program:
             lane.point(tensors)
         if self.workers > 1:
             room = np.zeros(24, np.int64)
-            gate = (address(room) + _LINE - 1) // _LINE * _LINE
+            gate = (address(room) + LINE - 1) // LINE * LINE
             given = np.array([gate, first, end, address(lanes[0].words)], np.int64)
             _threads.run_workers(kernel("_program_native", "run_steps"), address(given), self.workers)
         else:
@@ -80,8 +79,8 @@ class _Lane:
         workers: int,
     ) -> None:
         scratch = _whole(max((step.scratch_bytes for step, _, _ in wired), default=0)) * workers
-        words = sum(_whole(8 * len(step.arguments)) + _LINE for step, _, _ in wired)
-        self.size = arena_bytes + scratch + words + 2 * _LINE
+        words = sum(_whole(8 * len(step.arguments)) + LINE * workers for step, _, _ in wired)
+        self.size = arena_bytes + scratch + words + 2 * LINE
         self._memory = np.zeros(self.size // 8, np.int64)
         arena = _whole(address(self._memory))
         scratch_at = arena + arena_bytes
@@ -89,7 +88,7 @@ class _Lane:
         self._table = np.empty((len(wired), _STEP), np.int64)
         moving: list[tuple[int, str]] = []
         for row, (step, sources, output) in zip(self._table, wired, strict=True):
-            counter, at = at, at + _LINE
+            counter, at = at, at + LINE * workers
             given = self._memory[(at - address(self._memory)) // 8 :]
             inputs = tuple([arena + places.get(name, 0) for name in sources])
             step.fill(given, inputs, arena + places.get(output, 0), counter, scratch_at)
@@ -108,7 +107,7 @@ class _Lane:
 
 
 def _whole(size: int) -> int:
-    return (size + _LINE - 1) // _LINE * _LINE
+    return (size + LINE - 1) // LINE * LINE
 
 
 def _arrange(wired: Sequence[Wired], outside: Mapping[str, int]) -> tuple[dict[str, int], int]:

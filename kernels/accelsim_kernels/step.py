@@ -10,13 +10,16 @@ import numpy as np
 from accelsim_kernels import _threads
 from accelsim_kernels._jit import Kernel, address
 
-#: positions in the arguments of every kernel of a step: the address of the counter of jobs, and how many there are
+#: positions in the arguments of every kernel of a step: the address of its counters of jobs (see _memory.next_job), and
+#: how many jobs there are
 COUNTER, JOBS = 0, 1
+#: bytes from one worker's counter to the next
+LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operator on C-contiguous arrays of fixed shapes, cut into jobs that any number of workers take off a counter.
+    """One operator on C-contiguous arrays of fixed shapes, cut into jobs that any number of workers take.
 
     code: takes (arguments, worker, workers). arguments: int64, complete but for the addresses of the counter, the
     operands, the output and the scratch memory. inputs, output, scratch: positions of the latter in the arguments.
@@ -55,9 +58,10 @@ class Step:
         out = np.empty(self.shape, self.dtype)
         workers = min(_threads.count(), self.jobs)
         count = len(self.arguments)
-        given = np.empty(count + 8 + (workers * self.scratch_bytes + 64) // 8, np.int64)
+        counters = workers * LINE
+        given = np.empty(count + (counters + workers * self.scratch_bytes + LINE) // 8, np.int64)
         at = address(given)
-        self.fill(given, tuple([address(x) for x in inputs]), address(out), at + 8 * count, at + 8 * count + 64)
-        given[count] = 0
+        self.fill(given, tuple([address(x) for x in inputs]), address(out), at + 8 * count, at + 8 * count + counters)
+        given[count : count + counters // 8] = 0
         _threads.run_workers(self.code, at, workers)
         return out

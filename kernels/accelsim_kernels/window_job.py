@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
-from accelsim_kernels._memory import call, next_index, view
+from accelsim_kernels._memory import call, next_job, view
 from accelsim_kernels.simd_ir import INT, count_up, define, intrinsic, load, store
 
 #: int64 arguments of max_pool, from position 2 on
@@ -58,8 +58,8 @@ def max_pool():
         x, out, tile, channels, width, in_y, in_x, out_y, out_x = given[2:11]
         window_y, window_x, stride_y, stride_x, dilation_y, dilation_x, pad_top, pad_left = given[11:19]
         while True:
-            job = next_index(given[0])
-            if job >= given[1]:
+            job = next_job(given[0], given[1], worker, workers)
+            if job < 0:
                 break
             image, oy = job // out_y, job % out_y
             top = oy * stride_y - pad_top
@@ -82,25 +82,25 @@ def max_pool():
 
 
 def channel_sums():
-    """The sum of each channel over all pixels, minus `offset`, requantized: a job is `width` channels of an image."""
+    """The sum of each channel over all pixels, minus `offset`, requantized: an image a job."""
     count = 2 + len(SUMS)
 
     def kernel(arguments, worker, workers):
         given = view(arguments, count, np.int64)
         x, out, tile, channels, width, vectors, pixels, offset, epilogue, epilogue_arguments, item = given[2:13]
-        blocks = (channels + width - 1) // width
         sums_at = given[13] + worker * SUMS_BYTES
         sums = view(sums_at, width, np.int32)
         while True:
-            job = next_index(given[0])
-            if job >= given[1]:
+            job = next_job(given[0], given[1], worker, workers)
+            if job < 0:
                 break
-            image, c = job // blocks, min(job % blocks * width, channels - width)
-            at = x + image * pixels * channels + c
-            call(tile, (at, np.int64(1), np.int64(0), pixels, channels, sums_at))
-            for i in range(width):
-                sums[i] -= offset
-            to = out + (image * channels + c) * item
-            call(epilogue, (sums_at, np.int64(1), vectors, width, c, epilogue_arguments, to, channels))
+            for start in range(0, channels, width):
+                c = min(start, channels - width)
+                at = x + job * pixels * channels + c
+                call(tile, (at, np.int64(1), np.int64(0), pixels, channels, sums_at))
+                for i in range(width):
+                    sums[i] -= offset
+                to = out + (job * channels + c) * item
+                call(epilogue, (sums_at, np.int64(1), vectors, width, c, epilogue_arguments, to, channels))
 
     return kernel

@@ -49,9 +49,8 @@ def mean_step(shape: tuple[int, int, int, int], dtype: np.dtype, x_zero_point: i
     lanes, width = simd.lanes(), _width(channels)
     out_dtype, epilogue = epilogue_of(requantize, 1, channels + lanes, lanes, channels)
     tile = kernel("window_job", "fold", "sum", dtype.kind == "i", width).address
-    vectors, jobs = max(1, width // lanes), batch * -(-channels // width)
-    sizes = (channels, width, vectors, pixels, pixels * x_zero_point)
-    arguments = np.array([0, jobs, 0, 0, tile, *sizes, *epilogue.words, out_dtype.itemsize, 0], np.int64)
+    sizes = (channels, width, max(1, width // lanes), pixels, pixels * x_zero_point)
+    arguments = np.array([0, batch, 0, 0, tile, *sizes, *epilogue.words, out_dtype.itemsize, 0], np.int64)
     code, out_shape = kernel("window_job", "channel_sums"), (batch, 1, 1, channels)
     return Step(code, arguments, (2,), 3, out_shape, out_dtype, len(arguments) - 1, _SUMS_BYTES, epilogue)
 
