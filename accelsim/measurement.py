@@ -11,6 +11,7 @@ from accelsim.dataflow.machine import RLC_RUN_BITS
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, ArraySpec
 from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.transpose_conv import TransposeConv2d, walked_weight
 from accelsim.pricing import Activity
 
 #: outputs whose partial sums are followed, per layer
@@ -30,7 +31,8 @@ def measure_activity(
     """
     found = {}
     for op in graph.ops:
-        sides = [[(tensors[name], _zero_point(graph, name)) for name in names] for names in (op.inputs, (op.output,))]
+        read = op.inputs or (op.output,)  # a constant reads what it holds
+        sides = [[(tensors[name], _zero_point(graph, name)) for name in names] for names in (read, (op.output,))]
         (zeros_in, coded_in), (zeros_out, coded_out) = (_shares(side) for side in sides)
         streams: dict[str, Any] = {}
         if isinstance(op, MacOp):
@@ -70,10 +72,12 @@ def _streams(op: MacOp, x: np.ndarray, bits: int, array: ArraySpec, seed: int) -
     """Fields of Activity that the array's ports see."""
     from accelsim_kernels import activity
 
-    weight, geometry = op.weight, {}
+    weight, geometry = op.weight, dict[str, Any]()
     if isinstance(op, Conv2d):
         names = ("stride", "padding", "dilation", "groups")
         geometry = {name: getattr(op, name) for name in names}
+    elif isinstance(op, TransposeConv2d):
+        weight, (x, geometry["padding"]) = np.ascontiguousarray(walked_weight(op)), op.spread(x)
     else:
         x, weight = x.reshape(1, -1, 1, x.shape[-1]), weight[:, None, None, :]
     dataflow = "output_stationary" if array.dataflow == "row_stationary" else array.dataflow

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_SAMPLES = 256
 _DEMO = "demo:"
+#: files of other tools that hold a quantized network → the reader in accelsim
+FORMATS = {".tflite": "from_tflite", ".onnx": "from_onnx"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Network:
     """A saved graph, or a float network (torch.nn.Module or ExportedProgram) that can be quantized.
 
     name: what reports call it. data: (inputs, labels), calibration: inputs; demo networks bring them along.
+    file: a file of another tool, which can be read under other profiles.
     """
 
     name: str
@@ -32,6 +35,17 @@ class Network:
     model: Any = None
     data: tuple[np.ndarray, np.ndarray] | None = None
     calibration: np.ndarray | None = None
+    file: Path | None = None
+
+
+def load_graph(path: Path, profile: str | None = None) -> IntegerGraph:
+    """A saved graph, or a quantized network of another tool (FORMATS); profile: whose rounding the latter follows."""
+    import accelsim as acs
+
+    reader = FORMATS.get(path.suffix)
+    if reader is None:
+        return acs.load(path)
+    return getattr(acs, reader)(path, **({} if profile is None else {"profile": profile}))
 
 
 def load_network(name: str, seed: int = 0) -> Network:
@@ -42,10 +56,8 @@ def load_network(name: str, seed: int = 0) -> Network:
 
         return Network(path.stem, model=load_exported(path))
     if path.is_file():
-        import accelsim as acs
-
-        graph = acs.load(path)
-        return Network(graph.name, graph=graph)
+        graph = load_graph(path)
+        return Network(graph.name, graph=graph, file=path if path.suffix in FORMATS else None)
     if name.startswith(_DEMO):
         return demo_network(name.removeprefix(_DEMO), seed)
     if ":" in name:
@@ -73,6 +85,8 @@ def quantized(network: Network, calibration: np.ndarray | None, options: dict[st
                 network.model, calibration, progress=lambda _, done, whole: advance(done, whole), **options
             )
         return replace(graph, name=network.name)
+    if network.file is not None and set(options) == {"profile"}:
+        return load_graph(network.file, options["profile"])
     if options:
         raise AccelsimError(f"a saved graph is already quantized: leave out {', '.join(sorted(options))}")
     return network.graph
@@ -82,10 +96,22 @@ def data_for(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarra
     """(inputs, labels) of --data, else those a demo network brings along."""
     if path is not None:
         arrays = read_arrays(path)
-        return arrays["inputs"], arrays.get("labels")
+        return _as_reals(network, arrays["inputs"]), arrays.get("labels")
     if network.data is None:
         raise AccelsimError("--data is needed: an .npz file with the arrays inputs and labels")
     return network.data
+
+
+def _as_reals(network: Network, inputs: np.ndarray) -> np.ndarray:
+    """Inputs of another tool's file that are codes in its own type, as the real numbers that they stand for."""
+    if network.file is None or network.graph is None or len(network.graph.inputs) != 1:
+        return inputs
+    from accelsim.quant import QuantParams, dequantize
+
+    params = network.graph.tensors[network.graph.inputs[0]].params
+    if not isinstance(params, QuantParams) or inputs.dtype != params.dtype:
+        return inputs
+    return dequantize(inputs, params)
 
 
 def calibration_for(network: Network, path: Path | None, inputs: np.ndarray) -> np.ndarray:
@@ -110,7 +136,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise AccelsimError(
             f"{path} is not an .npz file of plain arrays ({error}): use numpy.savez(path, inputs=…, labels=…)"
         ) from error
-    names = {"x": "inputs", "y": "labels"}
+    names = {"x": "inputs", "input": "inputs", "y": "labels"}
     arrays = {names.get(name, name): array for name, array in arrays.items()}
     if "inputs" not in arrays:
         raise AccelsimError(f"{path} holds {sorted(arrays) or 'no arrays'}: an array 'inputs' (or 'x') is needed")

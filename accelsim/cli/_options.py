@@ -13,8 +13,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and no
 Model = Annotated[
     str,
     typer.Argument(
-        help="A saved graph, a torch.export file (.pt2), module:function that builds a torch network, "
-        "or demo:resnet, demo:mobilenet."
+        help="A saved graph, a .tflite or quantized .onnx file, a torch.export file (.pt2), module:function that "
+        "builds a torch network, or demo:resnet, demo:mobilenet."
     ),
 ]
 Data = Annotated[

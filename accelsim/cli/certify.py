@@ -14,7 +14,7 @@ PANEL = "Verify arithmetic"
 
 
 def certify(
-    graph: Annotated[Path, typer.Argument(help="A saved graph.")],
+    graph: Annotated[Path, typer.Argument(help="A saved graph, or a .tflite or .onnx file.")],
     spec: options.Spec = "edge-16x16",
     data: options.Data = None,
     witness: Annotated[
@@ -32,12 +32,12 @@ def certify(
     import numpy as np
 
     import accelsim as acs
-    from accelsim.cli._models import read_arrays
+    from accelsim.cli._models import load_graph, read_arrays
     from accelsim.cli._output import say, show
     from accelsim.files import write_atomically
 
     inputs = None if data is None else read_arrays(data)["inputs"]
-    found = acs.certify(acs.load(graph), spec, data=inputs)
+    found = acs.certify(load_graph(graph), spec, data=inputs)
     if witness is not None:
         seen = found.witness(witness, end="low" if low else "high")
         buffer = io.BytesIO()

@@ -25,17 +25,17 @@ def diff(
 ) -> None:
     """Name the first layer, element and arithmetic stage that differ, and guess why; exit with 1 on a difference."""
     import accelsim as acs
-    from accelsim.cli._models import read_arrays
+    from accelsim.cli._models import load_graph, read_arrays
     from accelsim.cli._output import show
 
     if data is None:
         raise acs.AccelsimError("--data is needed: an .npz file with the array inputs")
     inputs = read_arrays(data)["inputs"][:samples]
-    ours = acs.simulate(acs.load(a), inputs, spec, keep="all")
+    ours = acs.simulate(load_graph(Path(a)), inputs, spec, keep="all")
     if b.suffix == ".npz":
         theirs = _tensors(b)
     else:
-        theirs = acs.simulate(acs.load(b), inputs, spec_b or spec, keep="all")
+        theirs = acs.simulate(load_graph(Path(b)), inputs, spec_b or spec, keep="all")
     found = acs.diff(ours, theirs)
     show(str(found), as_json, lambda: asdict(found))
     raise typer.Exit(1 if found else 0)

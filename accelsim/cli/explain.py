@@ -15,7 +15,7 @@ PANEL = "Verify arithmetic"
 
 
 def explain(
-    graph: Annotated[Path, typer.Argument(help="A saved graph.")],
+    graph: Annotated[Path, typer.Argument(help="A saved graph, or a .tflite or .onnx file.")],
     tensor: Annotated[str, typer.Argument(help="A tensor's name, or its layer's.")],
     index: Annotated[str, typer.Argument(help="Where in it, without the sample: row,column,channel.")],
     data: options.Data = None,
@@ -25,7 +25,7 @@ def explain(
 ) -> None:
     """Show the products, partial sums, rounding and clamp of one output element."""
     import accelsim as acs
-    from accelsim.cli._models import read_arrays
+    from accelsim.cli._models import load_graph, read_arrays
     from accelsim.cli._output import show
 
     if data is None:
@@ -37,6 +37,6 @@ def explain(
         place = tuple(int(part) for part in index.split(","))
     except ValueError:
         raise acs.AccelsimError(f"index {index!r}: give whole numbers with commas between, e.g. 5,7,2") from None
-    run = acs.simulate(acs.load(graph), inputs[sample : sample + 1], spec, keep="all")
+    run = acs.simulate(load_graph(graph), inputs[sample : sample + 1], spec, keep="all")
     found = acs.explain(run, tensor, (0, *place))
     show(str(found), as_json, lambda: asdict(found))

@@ -105,7 +105,9 @@ class Detective:
             if key not in made:
                 names = {name: self.lowered.names.get(i, name) for i, name in alone.names.items()}
                 ops = tuple(
-                    replace(op, inputs=tuple(names.get(n, n) for n in op.inputs), output=names.get(op.output, op.output))
+                    replace(
+                        op, inputs=tuple(names.get(n, n) for n in op.inputs), output=names.get(op.output, op.output)
+                    )
                     for op in alone.graph.ops
                 )
                 made[key] = key, ops

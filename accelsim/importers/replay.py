@@ -34,7 +34,8 @@ def replay(
     x: the inputs, batch first: an array, a tuple, a mapping by tensor name, or an .npz file; reals are quantized.
     against: "litert" (its default delegate XNNPACK), "litert-ruy", "litert-ref", stored outputs (an .npz file, with
         ":name" behind it the array of that name; or a mapping by tensor name), or None.
-    profile: whose rounding to follow; by default that of `against`, else what from_tflite takes.
+    profile: whose rounding to follow; by default that of `against`, with detect the first that explains everything,
+        else what from_tflite takes.
     detect: find for every operator the profiles that give what was seen, from inputs and outputs alone.
     spec: an accelerator whose accumulators are emulated; by default the runtime's own (32 bits that wrap, 64 for
         16-bit activations).
@@ -46,6 +47,7 @@ def replay(
     runtime = against if isinstance(against, str) and against in litert.RESOLVERS else None
     chosen = profile or RUNTIMES.get(runtime or "", DEFAULT_PROFILE)
     lowered = lower_tflite(file, chosen)
+    settled = profile is not None or runtime is not None
     inputs = Inputs(lowered, read_arrays(x) if isinstance(x, (str, Path)) else x)
     found = dict(versions())
     if runtime is not None:
@@ -55,29 +57,28 @@ def replay(
         seen = {} if against is None else _stored(lowered, against)
     samples = len(next(iter(inputs.codes.values())))
     _check_samples(seen, samples)
+    detective = Detective(lowered, {**seen, **inputs.codes})
+    matching = _detected(detective) if detect else {}
+    explained = _common(detective, matching) if detect else None
+    if explained and not settled and explained[0] != lowered.graph.profile:
+        lowered = lower_tflite(file, explained[0])
     graph = lowered.graph
     arrays = runtime_accumulators(graph) if spec is None else _accumulators(graph, spec)
     ours = in_batches(graph.ops, inputs.codes, arrays)
-    known = {**seen, **inputs.codes}
-    detective = Detective(lowered, known)
-    matching = _detected(detective) if detect else {}
     rows = [_row(index, lowered, ours, seen, detective, matching.get(index)) for index in detective.indices]
-    agreeing = [set(names) for names in matching.values()]
-    explained = None
-    if detect:
-        first = matching[detective.indices[0]] if detective.indices else ()
-        explained = tuple(name for name in first if all(name in names for names in agreeing))
     return Replay(
         model=str(model),
         profile=graph.profile,
-        against=None if against is None else runtime or (str(against) if not isinstance(against, Mapping) else "arrays"),
+        against=None
+        if against is None
+        else runtime or (str(against) if not isinstance(against, Mapping) else "arrays"),
         samples=samples,
         outputs={name: ours[name] for name in graph.outputs},
         compared=tuple(_compare(name, ours[name], seen[name]) for name in graph.outputs if name in seen),
         operators=tuple(rows),
         detected=explained,
         versions=found,
-        notes=graph.notes if profile is None and runtime is None else (),
+        notes=() if settled or explained else graph.notes,
     )
 
 
@@ -88,6 +89,12 @@ def _detected(detective: Detective) -> dict[int, tuple[str, ...]]:
         return {index: found or () for index, found in local.items()}
     whole = detective.by_substitution()
     return {index: whole[index] if found is None else found for index, found in local.items()}
+
+
+def _common(detective: Detective, matching: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """Profiles that explain every operator."""
+    first = matching[detective.indices[0]] if detective.indices else ()
+    return tuple(name for name in first if all(name in names for names in matching.values()))
 
 
 def _row(

@@ -88,7 +88,9 @@ class Inputs:
             kind = self.lowered.file.tensors[index].type
             codes, given = self.codes[tensor], self._given[index]
             if kind == "FLOAT32":
-                real = given if given.dtype.kind == "f" else dequantize(codes, self.lowered.graph.tensors[tensor].params)
+                real = (
+                    given if given.dtype.kind == "f" else dequantize(codes, self.lowered.graph.tensors[tensor].params)
+                )
                 values[index] = real.astype(np.float32)
             else:
                 values[index] = codes.astype({"INT32": np.int32, "INT64": np.int64}.get(kind, codes.dtype))

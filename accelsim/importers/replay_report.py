@@ -14,6 +14,9 @@ import numpy as np
 from accelsim.files import write_atomically
 
 
+_NAMED = 3  # profiles in a line of text; JSON has all
+
+
 @dataclass(frozen=True)
 class TensorComparison:
     """Codes of one tensor beside the runtime's: `differing` of `elements`, by at most `largest` codes."""
@@ -113,8 +116,10 @@ class Replay:
     def _row(op: OperatorReplay) -> tuple[str, ...]:
         shown = bool(op.tensors)
         matching = ""
-        if op.matching is not None:
-            matching = ", ".join(op.matching) or "none of the profiles"
+        if op.matching is not None and not (op.alone is not None and op.alone.differing == 0):
+            more = len(op.matching) - _NAMED
+            matching = ", ".join(op.matching[:_NAMED]) or "none of the profiles"
+            matching += f" and {more} more" if more > 0 else ""
         return (
             str(op.index),
             op.kind.lower(),

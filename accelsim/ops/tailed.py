@@ -51,6 +51,14 @@ class _TailedMac(MacOp):
         return None
 
 
+def requantizer_of(op: MacOp, channel: int) -> tuple[Requantizer | None, int]:
+    """What rescales an output channel, and the channel's place in it."""
+    if not isinstance(op, _TailedMac):
+        return op.requantizer, channel
+    first = len(op.weight) - len(op.weight) % op.block
+    return (op.requantizer, channel) if channel < first else (op.tail, channel - first)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TailedConv2d(Conv2d, _TailedMac):
     """Convolution whose last output channels have a requantizer of their own; fields as Conv2d's, tail, block."""

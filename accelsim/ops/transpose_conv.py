@@ -78,3 +78,23 @@ class TransposeConv2d(MacOp):
         before = taps - 1 - self.padding[axis]
         after = self.output_size[axis] - (spread + before - taps + 1)
         return spread + min(before, 0) + min(after, 0), (max(before, 0), max(after, 0))
+
+    def spread(self, x: np.ndarray) -> tuple[np.ndarray, tuple[Pair, Pair]]:
+        """The input as the convolution sees it, zeros between its pixels, and the padding around it."""
+        (iy, rows), (ix, columns) = (self._spread(x.shape[1 + axis], axis) for axis in (0, 1))
+        wide = np.full((len(x), iy, ix, x.shape[3]), self.x_zero_point, x.dtype)
+        # padding < filter (output_shape), so nothing is cut off before the first pixel; what lies behind may be
+        read = [-(-wide.shape[1 + axis] // self.stride[axis]) for axis in (0, 1)]
+        wide[:, :: self.stride[0], :: self.stride[1]] = x[:, : read[0], : read[1]]
+        return wide, (rows, columns)
+
+    def source(self, output: int, tap: int, size: int, axis: int) -> int | None:
+        """The input row (axis 0) or column that a tap of the walk reads for an output, None where it reads a zero."""
+        spread = output - (self.weight.shape[1 + axis] - 1 - self.padding[axis]) + tap
+        place, between = divmod(spread, self.stride[axis])
+        return None if between or not 0 <= place < size else place
+
+
+def walked_weight(op: MacOp) -> np.ndarray:
+    """The weight in the order in which the accumulator takes its taps: a transpose convolution flips its filter."""
+    return op.weight[:, ::-1, ::-1] if isinstance(op, TransposeConv2d) else op.weight

@@ -12,6 +12,8 @@ from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.ops.base import Op
 from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.tailed import requantizer_of
+from accelsim.ops.transpose_conv import TransposeConv2d, walked_weight
 from accelsim.proof.stages import Stage, stages
 from accelsim.requant import Requantizer
 from accelsim.simulator import Run
@@ -113,7 +115,7 @@ def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Exp
     channel = index[-1]
     x = run.tensors[op.inputs[0]]
     zw = np.broadcast_to(np.asarray(op.weight_params.zero_point), op.weight.shape[0])
-    weights = op.weight[channel].reshape(-1).astype(int) - int(zw[channel])
+    weights = walked_weight(op)[channel].reshape(-1).astype(int) - int(zw[channel])
     bias = 0 if op.bias is None else int(op.bias[channel])
     total = bias if how["bias_at"] == "preload" else 0
     taps = []
@@ -127,8 +129,9 @@ def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Exp
         parameters: dict[str, Any] = {}
         steps = [Stage("accumulator", "acc", acc)]
     else:
-        parameters = _parameters(op.requantizer, channel)
-        steps = stages(acc, op.requantizer.bound(), channel)
+        requantizer, place = requantizer_of(op, channel)
+        parameters = _parameters(requantizer, place)
+        steps = stages(acc, requantizer.bound(), place)
     if acc != exact:
         bits = run.spec.array.accumulators.bits
         note = f"the exact sum is {exact}: {run.spec.array.accumulators.overflow} in {bits} bits"
@@ -149,6 +152,14 @@ def _parameters(requantizer: Requantizer, channel: int) -> dict[str, Any]:
 
 def _positions(run: Run, op: MacOp, index: tuple[int, ...]) -> list[tuple[int, ...] | None]:
     """Where each tap reads the input, in walking order; None outside the image."""
+    if isinstance(op, TransposeConv2d):
+        sample, oy, ox, _ = index
+        height, width, _ = run.graph.tensors[op.inputs[0]].shape
+        read = []
+        for ky, kx, c in np.ndindex(*op.weight.shape[1:]):
+            iy, ix = op.source(oy, ky, height, 0), op.source(ox, kx, width, 1)
+            read.append(None if iy is None or ix is None else (sample, iy, ix, c))
+        return read
     if not isinstance(op, Conv2d):
         return [(*index[:-1], c) for c in range(op.weight.shape[1])]
     sample, oy, ox, k = index

@@ -13,7 +13,9 @@ from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.transpose_conv import walked_weight
 
 if TYPE_CHECKING:
     from accelsim.proof.witness import Witness
@@ -172,10 +174,12 @@ def certify(
     spec = load_spec(spec)
     observed = _observed(graph, spec, data) if data is not None else {}
     layers = []
-    for op in graph.mac_ops:
-        how = accumulation_order(op.loop_nest(graph.tensors, 1), spec)
-        low, high = observed.get(op.name, (None, None))
-        layers.append(_layer_range(graph, op, how, low, high))
+    for op in graph.ops:
+        if op.accumulates:
+            how = accumulation_order(op.loop_nest(graph.tensors, 1), spec)
+            low, high = observed.get(op.name, (None, None))
+            of = _layer_range if isinstance(op, MacOp) else _product_range
+            layers.append(of(graph, op, how, low, high))
     return Certification(graph, spec, tuple(layers))
 
 
@@ -196,6 +200,31 @@ def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_lo
     width = (x.qmax - x.qmin) * np.abs((weight - zero)[:, t.inside]).sum(axis=1)
     a2q = np.array([int(w + 1).bit_length() for w in width])
     return LayerRange(op.name, tuple(ranges), a2q, seen_low, seen_high)
+
+
+def _product_range(graph: IntegerGraph, op: BatchMatMul, how: Mapping[str, Any], seen_low, seen_high) -> LayerRange:
+    """Of products of two activations: any code may meet any other. One range for all outputs.
+
+    With folded zero points the correction is bounded by itself, so the range may be wider than what is reached.
+    """
+    a, b = (graph.tensors[name].params for name in op.inputs)
+    za, zb = op.a_zero_point, op.b_zero_point
+    taps = op.loop_nest(graph.tensors, 1).reduction
+    folded = how["zero_point_at"] == "folded"
+    corners = [(x - (0 if folded else za)) * (y - (0 if folded else zb))
+               for x in (a.qmin, a.qmax) for y in (b.qmin, b.qmax)]  # fmt: skip
+    corrections = [za * zb - za * y - zb * x for x in (a.qmin, a.qmax) for y in (b.qmin, b.qmax)]
+    low, high = min(0, *corners), max(0, *corners)
+    extra = (taps * min(corrections), taps * max(corrections)) if folded else (0, 0)
+    levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
+    ranges = [
+        LevelRange(bits, span, np.array([(span or taps) * low]), np.array([(span or taps) * high]))
+        for bits, _, span in levels[:-1]
+    ]
+    ends = np.array([taps * low + min(0, extra[0])]), np.array([taps * high + max(0, extra[1])])
+    ranges.append(LevelRange(levels[-1][0], None, *ends))
+    seen = (None, None) if seen_low is None else (np.array([seen_low.min()]), np.array([seen_high.max()]))
+    return LayerRange(op.name, tuple(ranges), signed_bits(*ends), *seen)
 
 
 @dataclass(frozen=True)
@@ -276,7 +305,7 @@ def _chunks(step, lowest, highest, span) -> tuple[np.ndarray, np.ndarray]:
 
 def _weights(op: MacOp) -> tuple[np.ndarray, np.ndarray]:
     """Codes (channels, taps) in walking order, and zero points (channels, 1)."""
-    weight = op.weight.reshape(op.weight.shape[0], -1).astype(np.int64)
+    weight = walked_weight(op).reshape(op.weight.shape[0], -1).astype(np.int64)
     zero = np.broadcast_to(np.asarray(op.weight_params.zero_point, np.int64), len(weight))
     return weight, zero[:, None]
 
@@ -284,7 +313,7 @@ def _weights(op: MacOp) -> tuple[np.ndarray, np.ndarray]:
 def _reachable_taps(graph: IntegerGraph, op: MacOp) -> np.ndarray:
     """Taps that lie inside the image at the output position with the most of them; bool per tap, walking order."""
     if not isinstance(op, Conv2d):
-        return np.ones(op.weight.shape[1], bool)
+        return np.ones(op.weight[0].size, bool)
     (rows, columns), _ = best_position(graph, op)
     inside = np.outer(rows, columns)[:, :, None]
     return np.broadcast_to(inside, op.weight.shape[1:]).reshape(-1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from accelsim.graph import IntegerGraph
 from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.transpose_conv import TransposeConv2d
 from accelsim.proof.ranges import best_position, terms_of
 
 
@@ -29,6 +30,8 @@ class Witness:
 
 def witness(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], channel: int, end: str) -> Witness:
     """An input that drives one output of a channel to its "high" or "low" end in the order of `how`."""
+    if isinstance(op, TransposeConv2d) or not isinstance(op, MacOp):
+        raise op.refuse("its bound holds for every input, but no input is made that reaches it")
     t = terms_of(graph, op, how)
     step, later, start = t.step[channel], t.later[channel], int(t.start[channel])
     best = np.maximum if end == "high" else np.minimum
