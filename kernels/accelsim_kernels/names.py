@@ -269,6 +269,7 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "reciprocal": (),  # sum of (code - zero_point) times TOSA's reciprocal_scale(count), ties up
             "float32": ("input_scale", "scale"),  # dequantize, float32 sum / count, quantize: ONNX Runtime
             "exact": ("shift", "rounding"),  # exact sum * 2**shift / count, rounded once as named
+            "two-roundings": (),  # times 16-bit reciprocals of width, then height, ties away each time: NVDLA
         },
         # sum over height and width, then one requantization that contains 1 / count
         "mean": {

@@ -59,6 +59,8 @@ def average_pool2d(
     "float32": input_scale, scale: dequantized, summed in row order in float32, divided, quantized with the
     zero point added before rounding (ONNX Runtime QLinearAveragePool).
     "exact": the quotient times 2**shift rounded once as `rounding` names.
+    "two-roundings": the sum times round(2**16 / width), then times round(2**16 / height), each over 2**16 with ties
+    away; windows are whole, padding counts as real zeros (divisor "window") (NVDLA).
     """
     domain.arithmetic_of("average_pool2d", arithmetic, params)
     if divisor not in DIVISORS:
@@ -78,6 +80,8 @@ def average_pool2d(
         code = round_division(total + count * x_zero_point, count, "half_away")
     elif arithmetic == "reciprocal":
         code = reciprocal_scale(total, count) + zero_point
+    elif arithmetic == "two-roundings":
+        code = two_reciprocals(total, count, window) + zero_point
     else:
         code = _exact(total, count, **params) + zero_point
     return np.clip(code, qmin, qmax).astype(domain.narrowest_dtype(qmin, qmax))
@@ -121,6 +125,18 @@ def reciprocal_scale(total: np.ndarray, count: np.ndarray) -> np.ndarray:
         raise ValueError("average_pool2d: a window's sum is out of the domain of TOSA's reciprocal_scale")
     multiplier = (np.int64(2**30 + 1) << k) // count
     return (total * multiplier + (np.int64(1) << (29 + k))) >> (30 + k)
+
+
+def two_reciprocals(total: np.ndarray, count: np.ndarray, window) -> np.ndarray:
+    """total / width / height by reciprocals of 16 fraction bits, rounded twice, ties away (E38).
+
+    Source: NVDLA v1 PDP, registers recip_kernel_width and recip_kernel_height.
+    """
+    if (count != window[0] * window[1]).any():
+        raise ValueError("average_pool2d: two-roundings divides by whole windows: give divisor='window'")
+    for size in (window[1], window[0]):
+        total = round_division(total * ((2**17 + size) // (2 * size)), np.int64(2**16), "half_away")
+    return total
 
 
 def _exact(total: np.ndarray, count: np.ndarray, *, shift: int, rounding: str) -> np.ndarray:

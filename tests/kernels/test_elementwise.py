@@ -219,6 +219,16 @@ def test_average_pool(dtype, divisor):
             )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_average_pool_by_two_reciprocals(dtype):
+    x = codes(np.random.default_rng(6), dtype, (2, 5, 6, 3))
+    for geometry in POOLS:
+        both("average_pool2d", x, divisor="window", arithmetic="two-roundings", x_zero_point=7, **limits(dtype),
+             **geometry)  # fmt: skip
+    with pytest.raises(ValueError, match="divides by whole windows"):
+        fast.average_pool2d(x, window=(2, 2), padding=((1, 0), (0, 0)), arithmetic="two-roundings")
+
+
 def test_raw_codes_tie_away_from_code_zero_not_from_the_zero_point():
     x = np.array([-3, -2], np.int8).reshape(1, 1, 2, 1)
     average = {"window": (1, 2), "x_zero_point": -10}

@@ -127,12 +127,18 @@ def test_9_clamps_and_the_zero_point():
     assert kernels.requantize(np.array([200]), "shift", 0, zero_point=-100).item() == 100
 
 
-def test_10_average_pools_tie_in_three_places():
+def test_10_average_pools_round_in_four_ways():
     x = np.array([-3, -2], np.int8).reshape(1, 1, 2, 1)
     pool = {"window": (1, 2), "x_zero_point": -10}
     assert kernels.average_pool2d(x, arithmetic="raw-codes", **pool).item() == -3  # away from code 0
     assert kernels.average_pool2d(x, arithmetic="reciprocal", **pool).item() == -2  # up, from the zero point
     assert kernels.average_pool2d(x, arithmetic="exact", shift=0, rounding="half_to_zero", **pool).item() == -3
+    # NVDLA divides by the width, then by the height: 1 / 2 is 1, and again, where 1 / 4 is 0
+    for total, twice in ((3, 1), (1, 1), (-1, -1)):
+        x = np.array([total, 0, 0, 0], np.int8).reshape(1, 2, 2, 1)
+        at = {"window": (2, 2), "divisor": "window"}
+        assert kernels.average_pool2d(x, arithmetic="two-roundings", **at).item() == twice
+    assert kernels.average_pool2d(x, arithmetic="exact", shift=0, rounding="half_away", **at).item() == 0
 
 
 def test_11_quantize_ties():

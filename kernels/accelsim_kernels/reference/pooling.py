@@ -39,13 +39,13 @@ def average_pool2d(
         count = window[0] * window[1] if divisor == "window" else len(taps)
         if count == 0:
             raise ValueError(f"average_pool2d: padding {padding} leaves windows without a single valid tap")
-        return min(max(_average(taps, count, arithmetic, x_zero_point, zero_point, params), qmin), qmax)
+        return min(max(_average(taps, count, window, arithmetic, x_zero_point, zero_point, params), qmin), qmax)
 
     dtype = domain.narrowest_dtype(qmin, qmax)
     return _pool(domain.codes("x", x), window, stride or window, padding, (1, 1), one, dtype)
 
 
-def _average(taps: list[int], count: int, arithmetic: str, zx: int, zy: int, params: dict) -> int:
+def _average(taps: list[int], count: int, window, arithmetic: str, zx: int, zy: int, params: dict) -> int:
     total = sum(v - zx for v in taps)
     if arithmetic == "raw-codes":
         return round_fraction(Fraction(total + count * zx, count), "half_away")
@@ -57,6 +57,13 @@ def _average(taps: list[int], count: int, arithmetic: str, zx: int, zy: int, par
         return ((total * multiplier + 2 ** (29 + k)) >> (30 + k)) + zy
     if arithmetic == "exact":
         return _exact(total, count, **params) + zy
+    if arithmetic == "two-roundings":
+        if count != window[0] * window[1]:
+            raise ValueError("average_pool2d: two-roundings divides by whole windows: give divisor='window'")
+        for size in (window[1], window[0]):
+            reciprocal = round_fraction(Fraction(2**16, size), "half_up")
+            total = round_fraction(Fraction(total * reciprocal, 2**16), "half_away")
+        return total + zy
     single = lambda v: float_round(v, 24, -149)  # noqa: E731
     step, out_step = (Fraction(float(np.float32(params[k]))) for k in ("input_scale", "scale"))
     real = Fraction(0)
