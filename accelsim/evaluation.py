@@ -13,11 +13,13 @@ from accelsim.errors import AccelsimError
 from accelsim.events import RescaleDifferences
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.mapping import given_tiles
 from accelsim.measurement import measure_activity
 from accelsim.ops.mac import MacOp
 from accelsim.pricing import Activity, CostReport, price
 from accelsim.pricing.choose import tiles_of
 from accelsim.report import Report
+from accelsim.shapes import LoopNest
 from accelsim.simulator import Run, as_array, real_array, simulate
 
 MAX_BATCH = 65536  # of one priced inference
@@ -26,13 +28,31 @@ ACTIVITY_SAMPLES = 8  # inputs whose zeros and toggles are measured
 Metric = str | Callable[[np.ndarray, np.ndarray], float]
 
 
-def cost(graph: IntegerGraph, spec: str | Path | AcceleratorSpec = "edge-16x16", *, batch: int = 1) -> Report:
-    """Price a network on an accelerator without data: energy, latency, data movement, area.
+def cost(
+    graph: IntegerGraph,
+    spec: str | Path | AcceleratorSpec = "edge-16x16",
+    *,
+    batch: int = 1,
+    data: Any = None,
+    activity_samples: int = ACTIVITY_SAMPLES,
+    objective: str = "energy",
+    tilings: Mapping[str, Mapping[str, int | str]] | None = None,
+) -> Report:
+    """Price a network on an accelerator: energy, latency, data movement, area.
 
-    batch: samples per inference; energy and latency are those of the whole batch.
+    batch: samples per inference; energy and latency are those of the whole batch. data: real inputs, samples first;
+    the report then shows the energy at their activity beside that at average activity. activity_samples: how many of
+    them, spread evenly, are measured. objective: "energy", "latency" or "edp" (their product), what the tilings
+    minimise. tilings: of some layers, as `accelsim.mapping.price_tiled` takes them.
     Processing elements of kind "sized" are built for the network's widest weights and activations.
     """
-    return _report(graph, price_graph(graph, load_spec(spec), batch))
+    spec = load_spec(spec)
+    options: dict[str, Any] = {"objective": objective, "tilings": tilings}
+    priced = price_graph(graph, spec, batch, **options)
+    if data is None:
+        return _report(graph, priced)
+    inputs, _ = split((data, None))
+    return _report(graph, priced, **_with_data(graph, spec, inputs, priced, activity_samples, batch))
 
 
 def price_graph(
@@ -42,18 +62,25 @@ def price_graph(
     *,
     activity: Mapping[str, Activity] | None = None,
     like: CostReport | None = None,
+    objective: str = "energy",
+    tilings: Mapping[str, Mapping[str, int | str]] | None = None,
 ) -> CostReport:
     """The CostReport of a graph, checked for conservation.
 
     activity: by layer, what its data do. like: a report of the same graph, spec and batch whose tilings are kept.
+    objective, tilings: as in `cost`.
     """
     if not 1 <= batch <= MAX_BATCH:
         raise AccelsimError(f"batch must be 1 to {MAX_BATCH}, not {batch}")
     sized = spec.sized_for(graph.weight_bits, graph.activation_bits)
     layers = [(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops]
+    options: dict[str, Any] = {"edges": intermediates(graph), "activity": activity}
     tiles = None if like is None else tiles_of(like)
-    report = price(layers, sized, edges=intermediates(graph), activity=activity, tiles=tiles)
-    counted = sum(nest.macs for op in graph.mac_ops if (nest := op.loop_nest(graph.tensors, batch)))
+    report = price(layers, sized, tiles=tiles, objective=objective, **options)
+    if tilings:
+        report = price(layers, sized, tiles=given_tiles(layers, tilings, tiles_of(report)), **options)
+    nests = (op.loop_nest(graph.tensors, batch) for op in graph.ops if op.accumulates)
+    counted = sum(nest.macs for nest in nests if isinstance(nest, LoopNest))
     if counted != report.macs:
         raise AccelsimError(f"the graph has {counted} MACs, {report.macs} were priced: a defect, please report it")
     return report
@@ -87,8 +114,7 @@ def evaluate(
     activity_samples: inputs, spread evenly over the data, whose zeros, run lengths and bit toggles are measured for
         the energy of real data; 0: none.
     """
-    if not 0 <= activity_samples <= MAX_BATCH:
-        raise AccelsimError(f"activity_samples must be 0 to {MAX_BATCH}, not {activity_samples}")
+    _check_samples(activity_samples)
     inputs, labels = split(data)
     if labels is not None:
         check_labels(graph, labels, metric)
@@ -103,13 +129,10 @@ def evaluate(
         float_accuracy = None if labels is None else score(metric, expected, labels)
         sqnr_db = signal_to_noise_db(expected, outputs)
     priced = price_graph(graph, run.spec)
-    activity = activity_of(graph, inputs, priced.spec, activity_samples) if activity_samples else {}
     return _report(
         graph,
         priced,
-        data_cost=price_graph(graph, run.spec, activity=activity, like=priced) if activity else None,
-        activity=activity,
-        activity_samples=min(activity_samples, len(outputs)),
+        **_with_data(graph, run.spec, inputs, priced, activity_samples),
         accuracy=accuracy,
         float_accuracy=float_accuracy,
         metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
@@ -118,6 +141,27 @@ def evaluate(
         events=run.events,
         rescale_differences=rescale_differences(graph, inputs, spec),
     )
+
+
+def _check_samples(activity_samples: int) -> None:
+    if not 0 <= activity_samples <= MAX_BATCH:
+        raise AccelsimError(f"activity_samples must be 0 to {MAX_BATCH}, not {activity_samples}")
+
+
+def _with_data(
+    graph: IntegerGraph, spec: AcceleratorSpec, inputs: Any, priced: CostReport, samples: int, batch: int = 1
+) -> dict[str, Any]:
+    """Fields of the report that real data bring: the same schedule at their activity."""
+    _check_samples(samples)
+    if not samples:
+        return {}
+    activity = activity_of(graph, inputs, spec, samples)
+    count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    return {
+        "data_cost": price_graph(graph, spec, batch, activity=activity, like=priced),
+        "activity": activity,
+        "activity_samples": min(samples, count),
+    }
 
 
 def activity_of(
@@ -233,7 +277,7 @@ def _report(graph: IntegerGraph, priced: CostReport, **results: Any) -> Report:
         )
     bits: dict[str, tuple[int | None, int]] = {}
     for op in graph.ops:
-        first = graph.tensors[op.inputs[0]]
+        first = graph.tensors[op.inputs[0] if op.inputs else op.output]
         bits[op.name] = (op.weight_params.bits if isinstance(op, MacOp) else None, first.bits)
     return Report(
         network=graph.name,

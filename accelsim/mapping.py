@@ -48,12 +48,30 @@ def price_tiled(
     over pixels (m), filters (n) and channels (k), outermost first. Raises AccelsimError that names the layer
     for unknown layers or fields, sizes out of range and tiles that do not fit the buffers.
     """
+    return price(layers, spec, tiles=given_tiles(layers, tilings))
+
+
+def given_tiles(
+    layers: Layers, tilings: Mapping[str, Mapping[str, int | str]], others: Tiles | None = None
+) -> Tiles | None:
+    """One row of tiles per MAC layer: the user's, and for layers that are not named those of `others` (None: not
+    split). Raises as `price_tiled`.
+    """
     macs = _macs(layers)
     unknown = set(tilings) - {name for name, _ in macs}
     if unknown:
         raise AccelsimError(f"tilings name layers that do not multiply: {sorted(unknown)}")
+    if not macs:
+        return None
     tiles = whole(problems_of([nest for _, nest in macs]))
-    columns = {field: getattr(tiles, field).copy() for field in ("tb", "ty", "tx", "tc", "tn", "order")}
+    fields = ("tb", "ty", "tx", "tc", "tn", "order")
+    kept = np.array([name not in tilings for name, _ in macs])
+    columns = {
+        field: getattr(tiles, field).copy()
+        if others is None
+        else np.where(kept, getattr(others, field), getattr(tiles, field))
+        for field in fields
+    }
     for row, (name, _) in enumerate(macs):
         for field, value in tilings.get(name, {}).items():
             if field == "order" and value in ORDERS:
@@ -64,7 +82,7 @@ def price_tiled(
                     f"{ {f: int(c[row]) for f, c in columns.items() if f != 'order'} }, orders: {ORDERS}"
                 )
             columns[field][row] = value
-    return price(layers, spec, tiles=Tiles(**{field: np.asarray(column) for field, column in columns.items()}))
+    return Tiles(**{field: np.asarray(column) for field, column in columns.items()})
 
 
 def _macs(layers: Layers) -> list[tuple[str, LoopNest]]:

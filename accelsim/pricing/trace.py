@@ -61,8 +61,9 @@ def trace_events(report: CostReport) -> dict[str, Any]:
     return {"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"clock_hz": report.spec.clock_hz}}
 
 
-def save_trace(report: CostReport, path: str | Path) -> Path:
-    """Write `trace_events` as JSON; the file appears whole or not at all."""
+def save_trace(report: Any, path: str | Path) -> Path:
+    """Write `trace_events` of a CostReport, or of the report around one, as JSON: whole or not at all."""
+    report = getattr(report, "cost", report)
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:

@@ -108,3 +108,18 @@ def test_quieter_data_cost_less():
     quiet = acs.evaluate(graph, (np.zeros_like(x), None))
     assert quiet.data_energy_pj < loud.data_energy_pj and quiet.energy_pj == loud.energy_pj
     assert quiet.data_cost.latency_cycles == quiet.cost.latency_cycles
+
+
+def test_cost_takes_data_objectives_and_tilings():
+    graph, x = network()
+    report = acs.cost(graph, data=x, activity_samples=3, objective="latency")
+    assert report.activity_samples == 3 and report.accuracy is None and report.data_energy_pj != report.energy_pj
+    quick = {o: acs.cost(graph, "micro-8x8", objective=o).cost.latency_cycles for o in ("latency", "energy")}
+    assert quick["latency"] <= quick["energy"]
+    conv = next(op.name for op in graph.ops if op.kind == "conv2d")
+    tiled = acs.cost(graph, tilings={conv: {"ty": 2}})
+    assert next(layer for layer in tiled.cost.layers if layer.name == conv).tiling["ty"] == 2
+    with pytest.raises(AccelsimError, match="beauty"):
+        acs.cost(graph, objective="beauty")
+    with pytest.raises(AccelsimError, match="tilings name layers"):
+        acs.cost(graph, tilings={"nothing": {"ty": 2}})
