@@ -7,6 +7,7 @@ folds take.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from accelsim.errors import AccelsimError
@@ -50,7 +51,8 @@ def scalesim_compat(
 ) -> ScaleSimCounts:
     """Counts of one layer on a rows × cols array.
 
-    dataflow: "os", "ws", "is" or the long name. Raises AccelsimError for another name or a size below 1.
+    dataflow: "os", "ws", "is" or the long name. Raises AccelsimError for another name, a size below 1 and a filter
+    that leaves no output.
     Source: SCALE-Sim (Samajdar et al., ISPASS 2020), v2 and v3; checked on 165 of its runs.
     """
     sizes = {
@@ -70,6 +72,8 @@ def scalesim_compat(
     if dataflow not in _FLOWS:
         raise AccelsimError(f"scalesim_compat: unknown dataflow {dataflow!r}; known: os, ws, is")
     out_h, out_w = (-(-(size - filt + stride) // stride) for size, filt in ((ifmap_h, filt_h), (ifmap_w, filt_w)))
+    if out_h < 1 or out_w < 1:
+        raise AccelsimError(f"scalesim_compat: a {filt_h}×{filt_w} filter does not fit an input of {ifmap_h}×{ifmap_w}")
     m, k, n = out_h * out_w, filt_h * filt_w * channels, num_filt
     flow = _FLOWS[dataflow]
     on_rows, on_cols, streamed = {"os": (m, n, k), "ws": (k, n, m), "is": (k, m, n)}[flow]
@@ -83,7 +87,7 @@ def scalesim_compat(
         out_h,
         out_w,
         cycles,
-        100 * m * k * n / (cycles * rows * cols),
+        100 * m * k * n / (cycles * rows * cols) if cycles else math.inf,  # a single product takes "0" cycles
         100 * on_rows * on_cols / (folds * rows * cols),
         ifmap,
         filters,
