@@ -44,6 +44,8 @@ PARTS = (
     Part("onnx", "read and write .onnx files", "onnx", "onnx"),
     Part("onnxruntime", "compare with ONNX Runtime", "onnxruntime"),
     Part("ai-edge-litert", "compare with LiteRT", "ai_edge_litert"),
+    Part("dask", "sweeps on a dask cluster", "distributed", "dask"),
+    Part("ray", "sweeps on a ray cluster", "ray", "ray"),
     Part("C compiler", "requantizers written in C", program="cc"),
     Part("Icarus Verilog", "simulate generated RTL", program="iverilog"),
     Part("Verilator", "simulate generated RTL, and Verilog sides of a proof", program="verilator"),

@@ -31,6 +31,15 @@ def sweep(
         Path | None,
         typer.Option("--results", help="Where finished points are kept, to continue from. (default: the user's cache)"),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="What computes the points: local (processes), dask or ray.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes of engine local. (default: one per core)")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="The dask scheduler or ray cluster, as host:port.")
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
 ) -> None:
@@ -44,9 +53,11 @@ def sweep(
     from accelsim.cli._output import progress, say, show
     from accelsim.errors import AccelsimError
     from accelsim.report.files import check_suffix
+    from accelsim.search.engine import check_engine
 
     if out is not None:
         check_suffix(out)
+    check_engine(engine, workers, address)
     weights = options.widths_of(weight_bits, "--weight-bits")
     activations = options.widths_of(activation_bits, "--activation-bits")
     specs = [acs.load_spec(name) for name in spec]
@@ -69,6 +80,9 @@ def sweep(
             activation_bits=activations,
             results=kept,
             progress=advance,
+            engine=engine,
+            workers=workers,
+            address=address,
             **quantization,
         )
     found = replace(found, network=network.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import traceback
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from accelsim import __version__
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, price_graph, score, signal_to_noise_db, split
 from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.search.engine import check_engine, cores, run_tasks
 from accelsim.simulator import accumulation_orders, simulate
 from accelsim.store import ResultFile, digest
 
@@ -26,17 +29,32 @@ Spec = str | Path | AcceleratorSpec
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A point that could not be computed; error: the message, or the traceback of a defect."""
+
+    weight_bits: Any
+    activation_bits: Any
+    spec: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"W{self.weight_bits}A{self.activation_bits} on {self.spec}: {self.error}"
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The points of a sweep.
 
     frame: one row per point: weight_bits, activation_bits, spec, accuracy, float_accuracy, sqnr_db, energy_pj,
     latency_s, power_w, area_mm2, dram_bytes, weight_size_bytes, pareto. Energy and latency are those of one
     inference of batch 1.
+    failures: points that could not be computed, and why.
     """
 
     network: str
     profile: str
     frame: pandas.DataFrame
+    failures: tuple[Failure, ...] = ()
 
     @property
     def pareto(self) -> pandas.DataFrame:
@@ -64,6 +82,9 @@ def sweep(
     metric: Metric = "top1",
     results: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
     **config: Any,
 ) -> Sweep:
     """Quantize, simulate and price a network at every combination of bit widths and accelerators.
@@ -72,11 +93,15 @@ def sweep(
     results: a JSON-lines file; points found there are not computed again, so that a killed sweep continues.
         The key is a hash of network, data, configuration, accelerator and version.
     progress: called with (points done, points in all).
+    engine: "local" (workers: processes, by default one per core), "dask" or "ray" (address: of the cluster). The
+        result is the same, bit for bit, whatever computes it.
+    A point that fails does not stop the others: it is warned of and listed in `failures`.
     """
-    from accelsim.frontend.api import calibrated, network_digest, quantized
+    from accelsim.frontend.api import calibrated, network_digest
     from accelsim.frontend.config import QuantConfig
     from accelsim.frontend.reference_model import float_outputs
 
+    check_engine(engine, workers, address)
     inputs, labels = split(test_data)
     if labels is None:
         raise AccelsimError("a sweep needs labels: test_data=(inputs, labels)")
@@ -90,27 +115,95 @@ def sweep(
     origin = digest(network_digest(network), inputs, labels, _metric_identity(metric) if results else [], __version__)
     store = ResultFile(results)
     expected = float_outputs(model, inputs)
-    float_accuracy = score(metric, expected, labels)
-    rows, done, total = [], 0, len(grid) * len(chosen)
-    for quant in configs:
-        graph: IntegerGraph | None = None
-        simulated: dict[str, tuple[float, float]] = {}
-        for spec in chosen:
-            key = digest(origin, _config_fields(quant), spec.model_dump(mode="json"))
-            row = store.get(key)
+    shared = _Shared(network, inputs, labels, expected, metric, score(metric, expected, labels))
+    points = [(quant, spec) for quant in configs for spec in chosen]
+    keys = [digest(origin, _config_fields(quant), spec.model_dump(mode="json")) for quant, spec in points]
+    missing = [i for i, key in enumerate(keys) if store.get(key) is None]
+    done = len(points) - len(missing)
+    if progress and done:
+        progress(done, len(points))
+    failures: dict[int, str] = {}
+    tasks = _tasks(points, missing, workers or cores())
+    for outcome in run_tasks(
+        _compute, shared, [task for _, task in tasks], engine=engine, workers=workers, address=address
+    ):
+        numbers = tasks[outcome.number][0]
+        rows = [(None, outcome.error)] * len(numbers) if outcome.error else outcome.value
+        for i, (row, error) in zip(numbers, rows, strict=True):
             if row is None:
-                graph = graph or quantized(network, quant)
-                numerics = json.dumps(accumulation_orders(graph, spec), sort_keys=True)
-                if numerics not in simulated:
-                    outputs = simulate(graph, inputs, spec).real()
-                    simulated[numerics] = (score(metric, outputs, labels), signal_to_noise_db(expected, outputs))
-                row = _row(graph, spec, quant, *simulated[numerics], float_accuracy)
-                store.put(key, row)
-            rows.append(row)
+                failures[i] = error
+            else:
+                store.put(keys[i], row)
             done += 1
             if progress:
-                progress(done, total)
-    return Sweep(network.name, configs[0].profile, _frame(rows))
+                progress(done, len(points))
+    found = [row for key in keys if (row := store.get(key)) is not None]
+    failed = tuple(_failure(*points[i], error) for i, error in sorted(failures.items()))
+    _tell(failed, len(points))
+    return Sweep(network.name, configs[0].profile, _frame(found), failed)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What every point of a sweep needs."""
+
+    network: Any
+    inputs: Any
+    labels: np.ndarray
+    expected: np.ndarray
+    metric: Metric
+    float_accuracy: float
+
+
+def _tasks(
+    points: list[tuple[Any, AcceleratorSpec]], missing: list[int], workers: int
+) -> list[tuple[list[int], tuple[Any, list[AcceleratorSpec]]]]:
+    """Points of one configuration together, as one network serves them; large groups are cut for the workers' sake."""
+    largest = max(1, len(missing) // (4 * workers))
+    groups: list[list[int]] = []
+    for i in missing:
+        if groups and points[groups[-1][0]][0] is points[i][0] and len(groups[-1]) < largest:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [(group, (points[group[0]][0], [points[i][1] for i in group])) for group in groups]
+
+
+def _compute(shared: _Shared, task: tuple[Any, list[AcceleratorSpec]]) -> list[tuple[dict[str, Any] | None, str]]:
+    """(row, "") of each accelerator, or (None, what went wrong)."""
+    from accelsim.frontend.api import quantized
+
+    quant, specs = task
+    graph = quantized(shared.network, quant)
+    simulated: dict[str, tuple[float, float]] = {}
+    found: list[tuple[dict[str, Any] | None, str]] = []
+    for spec in specs:
+        try:
+            numerics = json.dumps(accumulation_orders(graph, spec), sort_keys=True)
+            if numerics not in simulated:
+                outputs = simulate(graph, shared.inputs, spec).real()
+                accuracy = score(shared.metric, outputs, shared.labels)
+                simulated[numerics] = accuracy, signal_to_noise_db(shared.expected, outputs)
+            found.append((_row(graph, spec, quant, *simulated[numerics], shared.float_accuracy), ""))
+        except AccelsimError as error:
+            found.append((None, str(error)))
+        except Exception:
+            found.append((None, traceback.format_exc()))
+    return found
+
+
+def _failure(quant: Any, spec: AcceleratorSpec, error: str) -> Failure:
+    return Failure(quant.weight_bits, quant.activation_bits, spec.name, error)
+
+
+def _tell(failures: tuple[Failure, ...], points: int) -> None:
+    """Failures are said; where nothing but failures came out, they are the result."""
+    if not failures:
+        return
+    text = f"{len(failures)} of {points} points failed; the first, {failures[0]}"
+    if len(failures) == points:
+        raise AccelsimError(text)
+    warnings.warn(text, stacklevel=3)
 
 
 def pareto_front(accuracy: np.ndarray, energy_pj: np.ndarray) -> np.ndarray:

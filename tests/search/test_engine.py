@@ -1,0 +1,165 @@
+"""Tasks on processes and clusters: the same outcomes, whatever fails or dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_networks import everything
+
+import accelsim as acs
+from accelsim import AccelsimError
+from accelsim.search.engine import run_tasks
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def scaled(shared, task):
+    return float(shared["x"].sum() * task), os.getpid()
+
+
+def fragile(shared, task):
+    if task == "raise":
+        raise ZeroDivisionError("a defect")
+    if task == "refuse":
+        raise AccelsimError("layer 'a': refused")
+    if task == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if isinstance(task, Path) and not task.exists():
+        task.write_text("killed once")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str(task)
+
+
+def by_number(outcomes):
+    return {outcome.number: outcome for outcome in outcomes}
+
+
+def test_processes_give_what_one_process_gives():
+    shared, tasks = {"x": np.arange(1000.0)}, list(range(20))
+    alone = by_number(run_tasks(scaled, shared, tasks, workers=1))
+    many = by_number(run_tasks(scaled, shared, tasks, workers=2))
+    assert list(alone) == tasks and sorted(many) == tasks
+    assert [many[i].value[0] for i in tasks] == [alone[i].value[0] for i in tasks]
+    assert {alone[i].value[1] for i in tasks} == {os.getpid()}
+    assert os.getpid() not in {many[i].value[1] for i in tasks}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_task_raises_stops_no_other(workers):
+    found = by_number(run_tasks(fragile, None, ["a", "raise", "refuse", "b"], workers=workers))
+    assert [found[i].value for i in range(4)] == ["a", None, None, "b"]
+    assert "ZeroDivisionError: a defect" in found[1].error and "in fragile" in found[1].error
+    assert found[2].error == "layer 'a': refused"
+
+
+def test_a_worker_that_dies_costs_what_was_in_flight(tmp_path):
+    tasks = ["a", tmp_path / "marker", "b", "c"]
+    found = by_number(run_tasks(fragile, None, tasks, workers=2))
+    assert [found[i].value for i in range(4)] == [str(task) for task in tasks]
+
+
+def test_a_task_that_always_kills_its_worker_is_named():
+    found = by_number(run_tasks(fragile, None, ["a", "kill", "b", "c"], workers=2))
+    assert [found[i].value for i in (0, 2, 3)] == ["a", "b", "c"]
+    assert "worker was lost each time" in found[1].error
+
+
+def test_wrong_engines():
+    for keywords, problem in (
+        ({"engine": "slurm"}, "unknown engine 'slurm'; known: local, dask, ray"),
+        ({"engine": "dask"}, "needs the scheduler's address"),
+        ({"workers": 0}, "at least 1"),
+        ({"engine": "ray", "workers": 2}, "a cluster has its own"),
+        ({"address": "localhost:1"}, "an address belongs to"),
+    ):
+        with pytest.raises(AccelsimError, match=problem):
+            list(run_tasks(scaled, {}, [1], **keywords))
+
+
+@pytest.fixture(scope="module")
+def task():
+    model, x = everything()
+    return model, x, (x, model(x).argmax(1).numpy())
+
+
+GRID = {"weight_bits": (3, 8), "activation_bits": 8, "specs": ("edge-16x16", "micro-8x8")}
+
+
+def test_a_sweep_on_processes_is_the_same_sweep(task, tmp_path):
+    path = tmp_path / "points.jsonl"
+    said = []
+    sweep = acs.sweep(*task, **GRID, workers=2, results=path, progress=lambda done, whole: said.append((done, whole)))
+    assert sweep.frame.equals(acs.sweep(*task, **GRID, workers=1).frame)
+    assert sweep.failures == () and said[-1] == (4, 4) and len(path.read_bytes().splitlines()) == 4
+
+
+def test_points_that_fail_are_told_and_left_out(task):
+    model, x, (_, labels) = task
+    expected = model(x).detach().double().numpy()
+
+    def metric(outputs, labels):
+        if np.square(outputs - expected).sum() > 0.005 * np.square(expected).sum():
+            raise ValueError("too coarse")
+        return 1.0
+
+    asked = {"weight_bits": 8, "metric": metric, "workers": 1}
+    with pytest.warns(UserWarning, match=r"1 of 2 points failed; the first, W8A2 on edge-16x16: Traceback"):
+        sweep = acs.sweep(model, x, (x, labels), activation_bits=(2, 8), **asked)
+    assert sweep.frame.activation_bits.tolist() == [8]
+    assert [failure.activation_bits for failure in sweep.failures] == [2]
+    assert "ValueError: too coarse" in sweep.failures[0].error
+    with pytest.raises(AccelsimError, match="1 of 1 points failed; the first, W8A2 on edge-16x16"):
+        acs.sweep(model, x, (x, labels), activation_bits=2, **asked)
+
+
+@pytest.fixture
+def cluster():
+    """A dask scheduler and two workers, each a process of its own, on the loopback address."""
+    pytest.importorskip("distributed", reason="needs dask")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", address.split(":")[1], "--no-dashboard"]
+    worker = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    processes = [subprocess.Popen(command, **quiet) for command in (scheduler, worker, worker)]
+    try:
+        yield address, processes[1:], lambda: processes.append(subprocess.Popen(worker, **quiet))
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_sweep_on_dask_is_the_same_sweep_though_a_worker_is_killed(task, cluster):
+    address, workers, another = cluster
+    asked = {**GRID, "weight_bits": range(2, 9)}
+    local = acs.sweep(*task, **asked, workers=1)
+
+    def kill(done, whole):
+        if done == 6:
+            workers[0].kill()
+            another()
+
+    assert acs.sweep(*task, **asked, engine="dask", address=address, progress=kill).frame.equals(local.frame)
+
+
+@pytest.mark.slow
+def test_no_scheduler_is_said():
+    pytest.importorskip("distributed", reason="needs dask")
+    start = time.monotonic()
+    with pytest.raises(AccelsimError, match=r"no dask scheduler answers at 127\.0\.0\.1:9"):
+        list(run_tasks(scaled, {}, [1, 2], engine="dask", address="127.0.0.1:9"))
+    assert time.monotonic() - start < 60
