@@ -29,7 +29,7 @@ def vectors(
     count: Annotated[int, typer.Option(help="About how many vectors.")] = 10000,
     seed: Annotated[int, typer.Option(help="Of the random part.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write .npz, .mem, .h and .json into this folder.")] = None,
-    score: Annotated[Path | None, typer.Option(help="Score this .npz (accumulator, code) instead.")] = None,
+    score: Annotated[Path | None, typer.Option(help="Score this .npz or .csv (accumulator, code) instead.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Write golden vectors with coverage and mutation score, or score yours; exit with 1 where codes are wrong."""

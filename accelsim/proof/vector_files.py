@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Mapping
@@ -58,17 +59,15 @@ def write_vectors(vectors: GoldenVectors, folder: Path | str, name: str = "requa
 
 
 def read_vectors(path: Path | str, requantizers: tuple[Requantizer, ...] | None = None) -> GoldenVectors:
-    """Vectors from an .npz file: arrays accumulator and code, and which where there are several requantizers.
+    """Vectors from a file of accumulator and code, and which where there are several requantizers.
+
+    .npz: arrays of those names; .csv: whole numbers in columns of those names, comma-separated.
 
     requantizers: what the codes should come from; default: those of the manifest beside the file. Raises
     AccelsimError naming the file where it is unreadable, malformed, or an accumulator is outside the domain.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
-        raise AccelsimError(f"{path} is not an .npz file of plain arrays ({error})") from None
+    arrays = _columns(path) if path.suffix == ".csv" else _arrays(path)
     missing = [key for key in ("accumulator", "code") if key not in arrays]
     if missing or any(arrays[k].dtype.kind not in "iu" or arrays[k].ndim != 1 for k in ("accumulator", "code")):
         raise AccelsimError(f"{path} needs the 1-D integer arrays accumulator and code; it has {sorted(arrays)}")
@@ -85,6 +84,35 @@ def read_vectors(path: Path | str, requantizers: tuple[Requantizer, ...] | None 
         except ValueError as error:
             raise AccelsimError(f"{path}: {error}") from None
     return GoldenVectors(tuple(given), which, acc, arrays.get("rounded", code).astype(np.int64), code, 0)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError) as error:
+        raise AccelsimError(f"{path} is not an .npz file of plain arrays ({error})") from None
+
+
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AccelsimError(f"cannot read {path}: {error}") from None
+    if not rows:
+        raise AccelsimError(f"{path} is empty: the first line names the columns, accumulator,code")
+    names = [name.strip() for name in rows[0]]
+    values: list[list[int]] = []
+    for number, row in enumerate(rows[1:], 2):
+        try:
+            values.append([int(cell, 0) for cell in row])
+        except ValueError as error:
+            raise AccelsimError(f"{path}, line {number}: {error}") from None
+        if len(row) != len(names):
+            raise AccelsimError(f"{path}, line {number}: {len(row)} numbers in {len(names)} columns")
+    table = np.array(values, np.int64).reshape(len(values), len(names))
+    return {name: table[:, i] for i, name in enumerate(names)}
 
 
 def _requantizers(manifest: Path) -> tuple[Requantizer, ...]:

@@ -89,6 +89,25 @@ def test_files(tmp_path):
         np.testing.assert_array_equal(getattr(again, key), getattr(vectors, key))
 
 
+def test_vectors_from_a_table(tmp_path):
+    made = golden_vectors(DOUBLE, count=300)
+    path = tmp_path / "mine.csv"
+    lines = [f"{c}, {a:#x}" if a >= 0 else f"{c},{a}" for a, c in zip(made.accumulator, made.code, strict=True)]
+    path.write_text("\n".join(["code,accumulator", *lines, ""]))
+    again = read_vectors(path, (DOUBLE,))
+    np.testing.assert_array_equal(again.accumulator, made.accumulator)
+    assert mutation_score(again).killed == mutation_score(made).killed
+    for words, text in (
+        ("line 3: invalid literal", "accumulator,code\n1,0\n2,x\n"),
+        ("line 2: 3 numbers in 2 columns", "accumulator,code\n1,0,5\n"),
+        ("is empty", ""),
+        ("needs the 1-D integer arrays", "acc,code\n1,0\n"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AccelsimError, match=words):
+            read_vectors(path, (DOUBLE,))
+
+
 def test_unreadable_vectors(tmp_path):
     path = tmp_path / "v.npz"
     for words, content in (
