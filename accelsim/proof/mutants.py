@@ -15,6 +15,8 @@ from accelsim.proof.golden import GoldenVectors
 from accelsim.requant import Requantizer
 
 Mutant = Callable[[int], int]
+#: schemes that round the high multiply, then a shift
+_TWO_ROUNDINGS = ("tflite-double", "tflite-ruy", "tosa-double", "cmsis-nn")
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,12 @@ def mutants(requantizer: Requantizer) -> dict[str, tuple[str, Mutant]]:
             found[name] = ("rounds the exact product otherwise", lambda a, r=rounding: clamp(r(exact(a)) + zero))
     if bound.scheme.params == ("multiplier", "shift"):
         multiplier, shift = values
-        found["second rounding floors"] = ("floor in the last shift", _floored_last(multiplier, shift, zero, clamp))
-        found["product truncated to 32 bits"] = ("high half lost", _narrow_product(multiplier, shift, zero, clamp, 32))
-        found["product truncated to 48 bits"] = ("top bits lost", _narrow_product(multiplier, shift, zero, clamp, 48))
+        right = _digits(bound.name) - shift
+        if bound.name in _TWO_ROUNDINGS:
+            found["second rounding floors"] = ("floor in the last shift", _floored_last(multiplier, shift, zero, clamp))
+        for width, what in ((32, "high half lost"), (48, "top bits lost")):
+            narrow = _narrow_product(multiplier, right, zero, clamp, width)
+            found[f"product truncated to {width} bits"] = (what, narrow)
         for name, changed in (
             ("multiplier off by one", (multiplier ^ 1, shift)), ("shift off by one", (multiplier, shift - 1)),
             ("multiplier's low 16 bits lost", (multiplier >> 16 << 16, shift)),
@@ -138,6 +143,11 @@ def mutants(requantizer: Requantizer) -> dict[str, tuple[str, Mutant]]:
             if other is not None:
                 found[name] = ("another parameter", lambda a, o=other: code_of(_held(a, o), o))
     return found
+
+
+def _digits(scheme: str) -> int:
+    """Fraction digits of the scheme's multiplier."""
+    return 15 if scheme in ("tosa-16", "cmsis-nn-s64") else 31
 
 
 def _raw(bound: domain.Bound) -> Mutant:
@@ -151,8 +161,7 @@ def _exact(bound: domain.Bound) -> Callable[[int], Fraction] | None:
     """The exact product that the scheme rounds, for schemes that are a scale."""
     values = channel_parameters(bound, 0)[0]
     if bound.scheme.params == ("multiplier", "shift"):
-        digits = 15 if bound.name in ("tosa-16", "cmsis-nn-s64") else 31
-        factor = Fraction(values[0]) * Fraction(2) ** (values[1] - digits)
+        factor = Fraction(values[0]) * Fraction(2) ** (values[1] - _digits(bound.name))
     elif bound.scheme.params == ("scale",):
         factor = Fraction(values[0])
     elif bound.name == "shift":
@@ -167,9 +176,7 @@ def _floored_last(multiplier: int, shift: int, zero: int, clamp) -> Mutant:
     return lambda a: clamp(((((a << left) * multiplier + 2**30) >> 31) >> right) + zero)
 
 
-def _narrow_product(multiplier: int, shift: int, zero: int, clamp, bits: int) -> Mutant:
-    s = 31 - shift
-
+def _narrow_product(multiplier: int, s: int, zero: int, clamp, bits: int) -> Mutant:
     def mutant(a: int) -> int:
         product = _wrap(a * multiplier, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         return clamp(((product + 2 ** (s - 1)) >> s) + zero)
