@@ -16,7 +16,7 @@ from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.mapping import given_tiles
 from accelsim.measurement import measure_activity
 from accelsim.ops.mac import MacOp
-from accelsim.pricing import Activity, CostReport, price
+from accelsim.pricing import Activity, CostReport, price, price_both_scalings
 from accelsim.pricing.choose import tiles_of
 from accelsim.report import Report
 from accelsim.shapes import LoopNest
@@ -49,10 +49,11 @@ def cost(
     spec = load_spec(spec)
     options: dict[str, Any] = {"objective": objective, "tilings": tilings}
     priced = price_graph(graph, spec, batch, **options)
-    if data is None:
-        return _report(graph, priced)
-    inputs, _ = split((data, None))
-    return _report(graph, priced, **_with_data(graph, spec, inputs, priced, activity_samples, batch))
+    results: dict[str, Any] = {"scaling_energy_pj": scaling_range(graph, priced, batch)}
+    if data is not None:
+        inputs, _ = split((data, None))
+        results |= _with_data(graph, spec, inputs, priced, activity_samples, batch)
+    return _report(graph, priced, **results)
 
 
 def price_graph(
@@ -84,6 +85,15 @@ def price_graph(
     if counted != report.macs:
         raise AccelsimError(f"the graph has {counted} MACs, {report.macs} were priced: a defect, please report it")
     return report
+
+
+def scaling_range(graph: IntegerGraph, priced: CostReport, batch: int = 1) -> dict[str, float]:
+    """Total energy of the same schedule by each published scaling table; empty where nothing is scaled."""
+    if priced.spec.technology.base is None:
+        return {}
+    layers = [(op.name, op.kind, op.loop_nest(graph.tensors, batch)) for op in graph.ops]
+    both = price_both_scalings(layers, priced.spec, tiles=tiles_of(priced), edges=intermediates(graph))
+    return {table: report.total_energy_pj for table, report in both.items()}
 
 
 def intermediates(graph: IntegerGraph) -> list[tuple[str, str]]:
@@ -132,6 +142,7 @@ def evaluate(
     return _report(
         graph,
         priced,
+        scaling_energy_pj=scaling_range(graph, priced),
         **_with_data(graph, run.spec, inputs, priced, activity_samples),
         accuracy=accuracy,
         float_accuracy=float_accuracy,

@@ -29,7 +29,8 @@ class Report:
     network's. samples: number of inputs that were simulated. layer_bits: layer → (weight bits, activation
     bits), weight bits None for layers without weights. events, rescale_differences: per layer, over all
     samples. data_cost: the same schedule priced with activity: layer → what its data do, measured on
-    activity_samples of the inputs; None where no data were given. notes: what a reader must know. versions: of
+    activity_samples of the inputs; None where no data were given. scaling_energy_pj: total energy by each published
+    scaling table, where the technology is scaled. notes: what a reader must know. versions: of
     the packages that took part. command: what made this report.
     """
 
@@ -47,6 +48,7 @@ class Report:
     data_cost: CostReport | None = None
     activity: Mapping[str, Activity] = field(default_factory=dict)
     activity_samples: int = 0
+    scaling_energy_pj: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
@@ -154,6 +156,7 @@ class Report:
                     "tops": cost.tops,
                     "tops_per_watt": cost.tops_per_watt,
                 },
+                "scaling_energy_pj": self.scaling_energy_pj,
                 "data_totals": None if self.data_cost is None else _data_totals(self),
                 "energy_pj": cost.energy_pj,
                 "area_mm2": cost.area_mm2,

@@ -55,6 +55,7 @@ def total_rows(report: Report) -> list[tuple[str, str, str]]:
     rows += [
         (name, energy(report.energy_pj), _band(cost)),
         *_data_rows(report),
+        *_scaling_rows(report),
         ("latency", si(report.latency_s, "s"), f"{cycles}, {count(cost.stall_cycles)} of them stalled"),
         ("power", si(report.power_w, "W"), f"average; {si(cost.peak_power_w, 'W')} in the hungriest layer"),
         ("area", f"{report.area_mm2:.3g} mm²", _area_remark(cost)),
@@ -81,6 +82,17 @@ def _area_remark(cost: CostReport) -> str:
     low, high = cost.area_band_mm2
     band = f"{low:.3g} to {high:.3g} mm², " if high > low else ""
     return f"{band}{cost.spec.technology.node_nm:g} nm"
+
+
+def _scaling_rows(report: Report) -> list[tuple[str, str, str]]:
+    """Published scaling tables disagree: a range, where one number would hide it."""
+    if not report.scaling_energy_pj:
+        return []
+    values = sorted(report.scaling_energy_pj.items(), key=lambda item: item[1])
+    shown = f"{energy(values[0][1])} to {energy(values[-1][1])}"
+    technology = report.spec.technology
+    tables = " to ".join(table for table, _ in values)
+    return [("energy by scaling table", shown, f"{tables}, {technology.base} to {technology.node_nm:g} nm")]
 
 
 def _data_rows(report: Report) -> list[tuple[str, str, str]]:

@@ -123,3 +123,13 @@ def test_cost_takes_data_objectives_and_tilings():
         acs.cost(graph, objective="beauty")
     with pytest.raises(AccelsimError, match="tilings name layers"):
         acs.cost(graph, tilings={"nothing": {"ty": 2}})
+
+
+def test_a_scaled_technology_shows_the_range_of_both_tables():
+    graph, x = network()
+    report = acs.cost(graph, "nvdla-small")
+    low, high = sorted(report.scaling_energy_pj.values())
+    assert low < high and low == pytest.approx(report.energy_pj), "nvdla-small is scaled by the first table"
+    assert "energy by scaling table" in report.to_text() and "stillmaker to tpuv4i, 45nm to 16 nm" in report.to_text()
+    assert acs.cost(graph, "edge-16x16").scaling_energy_pj == {}
+    assert acs.evaluate(graph, (x, None), "nvdla-small").scaling_energy_pj == report.scaling_energy_pj
