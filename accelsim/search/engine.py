@@ -1,4 +1,4 @@
-"""Independent tasks on the cores of this machine or on a cluster, through joblib: outcomes as they come.
+"""Independent tasks on the cores of this machine or on a cluster: outcomes as they come.
 
 A task that raises does not stop the others. Where a worker process dies, what was in flight is computed again; what
 dies again and again is reported as failed.
@@ -170,27 +170,26 @@ def _dask(address: str | None) -> Iterator[Parallel]:
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[Parallel]:
-    import joblib
-
     try:
         import ray
-        from ray.util.joblib import register_ray
     except ModuleNotFoundError as error:
         raise AccelsimError("engine 'ray' needs ray: pip install 'accelsim[ray]'") from error
     started = not ray.is_initialized()
     if started:
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except ConnectionError as error:
+        except (ConnectionError, ValueError) as error:
             raise AccelsimError(f"no ray cluster answers at {address}: {error}") from error
-    register_ray()
     try:
 
         def parallel(work: Work, shared: Any, left: list[tuple[int, Any]], alone: bool) -> Iterator[Outcome]:
+            # ray's backend for joblib gives results only when all are there: its own calls give each at once
             packed = ray.put(_Packed.of(shared))
-            with joblib.parallel_config("ray"):
-                pool = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
-                yield from pool(joblib.delayed(_from_ray)(work, packed, n, task) for n, task in left)
+            attempt = ray.remote(max_retries=0)(_from_ray)
+            waiting = [attempt.remote(work, [packed], number, task) for number, task in left]
+            while waiting:
+                finished, waiting = ray.wait(waiting)
+                yield ray.get(finished[0])
 
         yield parallel
     finally:
@@ -215,11 +214,11 @@ def _from_packed(work: Work, packed: _Packed, number: int, task: Any) -> Outcome
     return _attempt(work, packed.open(), number, task)
 
 
-def _from_ray(work: Work, packed: Any, number: int, task: Any) -> Outcome:
+def _from_ray(work: Work, packed: list[Any], number: int, task: Any) -> Outcome:
     import ray
 
     _share_cores(1)
-    return _attempt(work, ray.get(packed).open(), number, task)
+    return _attempt(work, ray.get(packed[0]).open(), number, task)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,14 @@ def test_no_scheduler_is_said():
     with pytest.raises(AccelsimError, match=r"no dask scheduler answers at 127\.0\.0\.1:9"):
         list(run_tasks(scaled, {}, [1, 2], engine="dask", address="127.0.0.1:9"))
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.slow
+def test_ray_gives_what_one_process_gives(task, monkeypatch):
+    pytest.importorskip("ray", reason="needs ray")
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    asked = {**GRID, "weight_bits": range(2, 9)}
+    local = acs.sweep(*task, **asked, workers=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ray's own
+        assert acs.sweep(*task, **asked, engine="ray").frame.equals(local.frame)
