@@ -42,6 +42,7 @@ _PUBLIC = {
     "scalesim_compat": "accelsim.dataflow",
     "save_trace": "accelsim.pricing.trace",
     "sweep": "accelsim.search.grid",
+    "search_bits": "accelsim.search.mixed",
     "debug": "accelsim.frontend.debugging.walk",
     "decompose_multiplier": "accelsim.multiplier",
     "smallest_multiplier": "accelsim.multiplier",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from accelsim.report import Report
     from accelsim.requant import Requantizer
     from accelsim.search.grid import sweep
+    from accelsim.search.mixed import search_bits
     from accelsim.simulator import Run, simulate
 
 
