@@ -17,7 +17,10 @@ PANEL = "Verify arithmetic"
 def prove(
     a: Annotated[
         str | None,
-        typer.Argument(help="A scheme's name, or your own code: python:FILE:NAME, c:FILE:NAME, verilog:FILE:MODULE."),
+        typer.Argument(
+            help="A scheme's name (with options: shift:half_even), or your own code: python:FILE:NAME, c:FILE:NAME, "
+            "verilog:FILE:MODULE."
+        ),
     ] = None,
     b: Annotated[str | None, typer.Argument(help="The other one.")] = None,
     scale: Annotated[float | None, typer.Option(help="A real scale, decomposed by each scheme's own rule.")] = None,

@@ -14,7 +14,7 @@ PANEL = "Verify arithmetic"
 
 
 def vectors(
-    scheme: Annotated[str | None, typer.Argument(help="A scheme's name.")] = None,
+    scheme: Annotated[str | None, typer.Argument(help="A scheme's name, with options: shift:half_even.")] = None,
     scale: Annotated[float | None, typer.Option(help="A real scale, decomposed by the scheme's own rule.")] = None,
     multiplier: Annotated[int | None, typer.Option(help="The integer multiplier.")] = None,
     shift: Annotated[int | None, typer.Option(help="TFLite's: positive is left.")] = None,

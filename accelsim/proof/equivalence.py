@@ -94,8 +94,8 @@ def prove(
 ) -> Proof:  # fmt: skip
     """Whether two requantizers give the same result for every accumulator; else counterexamples.
 
-    a, b: names of schemes, Requantizers, or the user's own: a Python function (int64 array to array, or one
-    integer to another), a CRequantizer or a VerilogRequantizer.
+    a, b: names of schemes (with options: "shift:half_even"), Requantizers, or the user's own: a Python function
+    (int64 array to array, or one integer to another), a CRequantizer or a VerilogRequantizer.
     scale: a real scale, decomposed by each scheme's own rule (a number, or (input_scale, weight_scale,
     output_scale)); or multiplier and shift (TFLite's: positive is left), which schemes without them take as the
     scale multiplier * 2**(shift - 31); or params_a and params_b.

@@ -22,7 +22,8 @@ def named_requantizer(
     )  # fmt: skip
     fields = side.describe()
     limits = {k: fields.pop(k) for k in ("zero_point", "qmin", "qmax")}
-    return Requantizer(scheme, {k: v for k, v in fields.items() if k not in ("kind", "scheme", "definition")}, **limits)
+    params = {k: v for k, v in fields.items() if k not in ("kind", "scheme", "definition")}
+    return Requantizer(fields["scheme"], params, **limits)
 
 
 def channel_requantizers(place: str) -> tuple[Requantizer, ...]:

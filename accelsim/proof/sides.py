@@ -91,13 +91,16 @@ def make_side(
     which: Any, *, scale: Any, multiplier: int | None, shift: int | None, params: dict[str, Any] | None,
     zero_point: int, qmin: int, qmax: int,
 ) -> Side:  # fmt: skip
-    """A side of prove(): a scheme's name, a Requantizer, a function, or another object with codes()."""
+    """A side of prove(): a scheme's name, a Requantizer, a function, or another object with codes().
+
+    A name may go on with the scheme's options after colons: shift:half_even, ap-fixed:AP_RND:AP_SAT.
+    """
     if isinstance(which, Requantizer):
         return scheme_side(which)
     if isinstance(which, str):
-        if which not in SCHEMES:
-            raise AccelsimError(f"unknown requantization scheme {which!r}; known: {', '.join(SCHEMES)}")
-        return _named(which, scale, multiplier, shift, params, {"zero_point": zero_point, "qmin": qmin, "qmax": qmax})
+        name, options = _options(which)
+        limits = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
+        return _named(name, options, scale, multiplier, shift, params, limits)
     if hasattr(which, "codes") and hasattr(which, "accumulator_range"):
         return which
     if isinstance(which, Callable):
@@ -107,15 +110,30 @@ def make_side(
     raise AccelsimError(f"cannot compare a {type(which).__name__}: give a scheme's name, a Requantizer or a function")
 
 
-def _named(name: str, scale: Any, multiplier, shift, params, limits: dict[str, int]) -> SchemeSide:
+def _options(text: str) -> tuple[str, dict[str, str]]:
+    """A scheme's name and its options by name."""
+    name, *given = text.split(":")
+    if name not in SCHEMES:
+        raise AccelsimError(f"unknown requantization scheme {name!r}; known: {', '.join(SCHEMES)}")
+    legal = SCHEMES[name].options
+    if len(given) > len(legal):
+        raise AccelsimError(
+            f"{name} has {len(legal)} options ({', '.join(legal) or 'none'}); {text!r} gives {len(given)}"
+        )
+    return name, dict(zip(legal, given, strict=False))
+
+
+def _named(
+    name: str, options: dict[str, str], scale: Any, multiplier, shift, params, limits: dict[str, int]
+) -> SchemeSide:
     wanted = SCHEMES[name].params
     try:
         if params is not None:
-            return scheme_side(Requantizer(name, params, **limits))
+            return scheme_side(Requantizer(name, {**options, **params}, **limits))
         if multiplier is not None and shift is not None and wanted == ("multiplier", "shift"):
             return scheme_side(Requantizer(name, {"multiplier": multiplier, "shift": shift}, **limits))
         if wanted == ("shift",) and shift is not None and multiplier is None:
-            return scheme_side(Requantizer(name, {"shift": shift}, **limits))
+            return scheme_side(Requantizer(name, {"shift": shift, **options}, **limits))
         if scale is None:
             if multiplier is None or shift is None:
                 raise AccelsimError(f"{name} needs a scale, or {', '.join(wanted)}")
@@ -123,6 +141,6 @@ def _named(name: str, scale: Any, multiplier, shift, params, limits: dict[str, i
         how = {"product": None} if isinstance(scale, tuple) else {}
         if name == "finn-thresholds":
             return scheme_side(Requantizer.from_scale(name, scale, **limits))
-        return scheme_side(Requantizer(name, decompose(name, scale, **how), **limits))
+        return scheme_side(Requantizer(name, {**decompose(name, scale, **how), **options}, **limits))
     except AccelsimError as error:
         raise AccelsimError(f"side {name!r}: {error}") from None

@@ -87,6 +87,18 @@ def test_a_zero_point_that_a_side_does_not_have_is_refused():
         prove("onnx-float", "gemmini", scale=0.5, zero_point=3)
 
 
+def test_options_follow_a_schemes_name():
+    assert prove("shift:half_away", "ap-fixed:AP_RND_INF:AP_SAT", shift=-4, **NARROW).equal
+    assert prove("shift:half_even", "ap-fixed:AP_RND_CONV:AP_SAT", scale=2.0**-4, **NARROW).equal
+    assert not prove("shift:half_even", "shift", shift=-4, **NARROW).equal
+    for words, name in (
+        ("'half_evn' is not one of", "shift:half_evn"), ("has 1 options .rounding.; .* gives 2", "shift:odd:odd"),
+        ("tosa-single has 0 options", "tosa-single:up"), ("unknown requantization scheme 'up'", "up:x"),
+    ):  # fmt: skip
+        with pytest.raises(AccelsimError, match=words):
+            prove(name, "shift", shift=-4)
+
+
 def test_no_counterexamples_where_none_are_asked_for():
     for method in ("exhaustive", "thresholds"):
         proof = prove("tflite-double", "tosa-single", **KNOWN, **NARROW, method=method, limit=0)

@@ -143,6 +143,8 @@ def test_vectors(cli, files, tmp_path):
     status, _, err = cli("vectors", "--layer", f"{files / 'a.safetensors'}:conv", "--count", 400, "--out", out)
     assert (status, "wrote inputs, accumulators and codes of layer conv" in err) == (0, True)
     assert sorted(p.name for p in out.glob("layer*.mem"))[0] == "layer_accumulator.mem"
+    status, text, _ = cli("vectors", "shift:half_even", "--scale", 2**-6, "--count", 300, "--json")
+    assert (status, json.loads(text)["score"]) == (0, 1.0)
     status, _, err = cli("vectors")
     assert (status, "name a scheme" in err) == (2, True)
 
