@@ -25,7 +25,7 @@ def test_toggle_law_is_the_fit_to_gate_level_switching():
     fitted = np.linalg.lstsq(toggles / gates[:, None], np.ones(len(rows)), rcond=None)[0]
     technology = load_technology("45nm")
     constants = [technology.constant(f"toggle_{o}").value for o in ("input", "weight", "psum")]
-    assert len(rows) == 36 and np.allclose(fitted, constants, atol=0.002)
+    assert len(rows) == 60 and np.allclose(fitted, constants, atol=0.001)
     law = switching(*toggles.T, technology)
     correlation, slope, rms = CHECKED_FIT
     assert np.corrcoef(law, gates)[0, 1] == pytest.approx(correlation, abs=0.005)
