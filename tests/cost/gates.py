@@ -33,7 +33,8 @@ def netlist(weight_bits: int, activation_bits: int, folder: Path) -> dict:
     )
     source.write_text(
         f"module mac(input signed [{activation_bits - 1}:0] a, input signed [{weight_bits - 1}:0] w,\n"
-        f"  input signed [{SUM_BITS - 1}:0] s, output signed [{SUM_BITS - 1}:0] y);\n  assign y = s + a * w;\nendmodule\n"
+        f"  input signed [{SUM_BITS - 1}:0] s, output signed [{SUM_BITS - 1}:0] y);\n"
+        "  assign y = s + a * w;\nendmodule\n"
     )
     script = f"read_verilog {source}; synth -flatten -top mac; abc -g gates; opt_clean; write_json {target}"
     subprocess.run([str(YOSYS), "-q", "-p", script], check=True, timeout=120)
