@@ -19,7 +19,13 @@ EXPECTED = {
     "custom_spec": (["16-bit accumulators", "20-bit accumulators"], []),
     "requantizer": (["(smt, ", "mutation score 100%"], ["vectors"]),
     "widths_sweep": (["weight_bits", "sqnr_db"], ["sweep.html", "sweep.jsonl"]),
+    "paper_tables": (
+        ["3 Cross-layer equalization", "CLE + bias absorption"],
+        ["paper_tables.html", "paper_tables.jsonl"],
+    ),
 }
+#: what an example is given on its command line
+ARGUMENTS = {"paper_tables": ["--tables", "3", "--networks", "mobilenet"]}
 
 
 def test_every_example_is_expected():
@@ -31,6 +37,7 @@ def test_example(path, tmp_path, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.setattr(digits, "PROTOCOL", dataclasses.replace(digits.PROTOCOL, epochs=2))
     monkeypatch.setenv("ACCELSIM_CACHE", str(tmp_path_factory.getbasetemp() / "examples-cache"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path), *ARGUMENTS.get(path.stem, [])])
     runpy.run_path(str(path), run_name="__main__")
     words, files = EXPECTED[path.stem]
     printed = capsys.readouterr().out
