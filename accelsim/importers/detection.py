@@ -78,7 +78,7 @@ class Detective:
             if wrong == before:
                 break
         if wrong:
-            return {index: () for index in self.indices}
+            return dict.fromkeys(self.indices, ())
         whole = in_batches(self._ops(choice), self._inputs(), self.arrays)
         matching = {}
         for place, index in enumerate(self.indices):

@@ -13,7 +13,6 @@ import numpy as np
 
 from accelsim.files import write_atomically
 
-
 _NAMED = 3  # profiles in a line of text; JSON has all
 
 

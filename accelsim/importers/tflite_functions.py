@@ -18,6 +18,7 @@ from accelsim.ops.function_parameters import (
     hard_swish_table,
     interpolated_parameters,
     leaky_relu_table,
+    power_of_two_shift,
     softmax_parameters,
 )
 from accelsim.ops.lookup import Lut
@@ -37,8 +38,10 @@ def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int
         return
     numerics = to.numerics(operator, max(x.bits, y.bits))
     scales = x.scale, 1.0, y.scale
+    if max(x.bits, y.bits) > 8 and numerics.tail_scheme is not None:  # vectors are of 8-bit codes only
+        numerics = replace(numerics, scheme=numerics.tail_scheme, tail_scheme=None)
     fields: dict[str, Any] = {"x_zero_point": x.zero_point, "requantizer": to.requantizer(numerics, scales, y, clamp)}
-    if numerics.tail_scheme is None or max(x.bits, y.bits) > 8:
+    if numerics.tail_scheme is None:
         to.emit(Requantize, op, [to.input(op, 0)], op.outputs[0], **fields)
         return
     fields["tail"] = to.requantizer(replace(numerics, scheme=numerics.tail_scheme), scales, y, clamp)
@@ -108,7 +111,9 @@ def logistic(op: FileOperator, to: Lowering) -> None:
     _check_grid(op, y, {"logistic": (2.0**-y.bits, y.qmin), "tanh": (2.0 ** (1 - y.bits), 0)}[function])
     if x.bits > 8:
         cls = Logistic if function == "logistic" else Tanh
-        params = interpolated_parameters(x)
+        if power_of_two_shift(function, x) is not None and to.defines("power_of_two_logistic", x.bits):
+            raise UnsupportedError(f"of a power-of-two scale ({x.scale}): this runtime has another form, not modeled")
+        params = interpolated_parameters(function, x)
         how = {"x_zero_point": x.zero_point, "arithmetic": "table", "params": params}
         to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **how)
         return

@@ -195,7 +195,10 @@ def _accumulation(
         if bias.constant is None or bias.type not in ("INT32", "INT64"):
             raise UnsupportedError(f"bias {bias.name!r} is {bias.type}; constants of INT32 or INT64 are read")
         values = bias.constant.reshape(-1)
-    narrow = bias.type == "INT32" if bias is not None else op.options.QuantizedBiasType() == _INT32
+    if bias is None:  # LiteRT's fully connected layers take the narrow way then
+        narrow = op.options.QuantizedBiasType() == _INT32 or to.defines(f"{operator}_16x8", x.bits, delegated)
+    else:
+        narrow = bias.type == "INT32"
     numerics = _numerics(to, operator, x.bits, delegated, narrow)
     clamp = clamp_codes(activation, y)
     fields: dict[str, Any] = {"x_zero_point": x.zero_point, "bias": values}

@@ -76,19 +76,26 @@ def leaky_relu_table(x: QuantParams, identity: Requantizer, slope: Requantizer) 
     return reference.leaky_relu(codes_of(x), x_zero_point=x.zero_point, **keywords)
 
 
-def interpolated_parameters(x: QuantParams) -> dict[str, int]:
-    """multiplier and shift of the 16-bit logistic and tanh, arithmetic "table" (E22).
+def interpolated_parameters(function: str, x: QuantParams) -> dict[str, int]:
+    """multiplier and shift of the 16-bit "logistic" and "tanh", arithmetic "table" (E22).
 
-    Source: TensorFlow Lite activations.cc: 3/4 of the input at 12 fraction bits, as 15-bit integer.
+    Source: TensorFlow Lite activations.cc: 3/4 of the input at 12 fraction bits, as 15-bit integer; scales that are
+    powers of two within a thousandth (in the logarithm) have multipliers of their own.
     """
-    fraction, exponent = math.frexp(x.scale)
-    left = 12 + exponent - 1
-    if fraction == 0.5 and left in (0, 1):
+    left = power_of_two_shift(function, x)
+    if left is not None:
         return {"multiplier": 3 << left, "shift": 0}
     real, shift = x.scale * 4096.0 * 3.0, 0
     while real <= 32767.0 / 2.0 and shift <= 30:
         real, shift = real * 2.0, shift + 1
     return {"multiplier": int(real), "shift": shift}
+
+
+def power_of_two_shift(function: str, x: QuantParams) -> int | None:
+    """The left shift of a 16-bit input whose scale TensorFlow Lite takes for a power of two; None for others."""
+    exponent = round(math.log2(x.scale))
+    near = abs(math.log2(x.scale) - exponent) < 1e-3
+    return 12 + exponent if near and 12 + exponent in {"logistic": (0,), "tanh": (0, 1)}[function] else None
 
 
 def softmax_parameters(beta: float, x: QuantParams, y: QuantParams) -> Mapping[str, Any]:

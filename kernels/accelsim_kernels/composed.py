@@ -40,7 +40,7 @@ def transpose_conv2d(
 
     Input pixel (i, j) times tap (ky, kx) is added at (i * stride + ky - padding, …). padding: (top, left).
     Computed as a convolution with the flipped filter over the input spread out by `stride`; the zeros between
-    are real zeros. keywords: those of conv2d() but stride, padding, dilation, groups and return_events.
+    are real zeros. keywords: those of conv2d() but stride, padding, dilation and groups.
     """
     x, w = domain.codes("x", x), domain.codes("w", w)
     spread = np.full(

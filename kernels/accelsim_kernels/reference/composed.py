@@ -37,7 +37,7 @@ def transpose_conv2d(
     output_size: tuple[int, int],
     x_zero_point: int = 0,
     **keywords: Any,
-) -> np.ndarray:
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """As accelsim_kernels.transpose_conv2d: each output gathers the inputs whose taps reach it."""
     x, w = domain.codes("x", x), domain.codes("w", w)
     (batch, height, width, _), (_, fy, fx, _) = x.shape, w.shape
@@ -52,5 +52,7 @@ def transpose_conv2d(
             )
             if ry == rx == 0 and 0 <= iy < height and 0 <= ix < width:
                 window[:, fy - 1 - ky, fx - 1 - kx] = x[:, iy, ix]
-        rows.append(conv2d(window, w[:, ::-1, ::-1], x_zero_point=x_zero_point, **keywords)[:, 0, 0])
-    return np.stack(rows, axis=1).reshape(batch, *output_size, w.shape[0])
+        found = conv2d(window, w[:, ::-1, ::-1], x_zero_point=x_zero_point, **keywords)
+        rows.append([part[:, 0, 0] for part in (found if isinstance(found, tuple) else (found,))])
+    whole = [np.stack(part, axis=1).reshape(batch, *output_size, w.shape[0]) for part in zip(*rows, strict=True)]
+    return tuple(whole) if keywords.get("return_events") else whole[0]
