@@ -16,14 +16,15 @@ from accelsim.bench.shapes import CONVS, MATMULS, SIX
 from accelsim.bench.timing import peak_gmacs, side_by_side
 from accelsim.errors import AccelsimError
 
-SUITES = ("matmul", "conv", "layers", "networks")
+SUITES = ("matmul", "conv", "layers", "networks", "all")
 Problem = MatmulProblem | ConvProblem | NetworkProblem
+KINDS = {MatmulProblem: "matmul", ConvProblem: "conv", NetworkProblem: "network"}
 #: outputs of a peer that may differ: it rounds in another order, or saturates 16-bit sums
 _DIFFERENT = 0.01
 
 
 def problems(suite: str) -> list[Problem]:
-    """The problems of a suite: products, six convolutions, all of two networks, or the networks whole.
+    """The problems of a suite: products, six convolutions, all of two networks, the networks whole, or all of these.
 
     Where sums of two products saturate 16 bits in peers, weights of single layers have 7 bits.
     """
@@ -36,6 +37,8 @@ def problems(suite: str) -> list[Problem]:
         return [ConvProblem(shape, bits) for shape in (SIX if suite == "conv" else CONVS)]
     if suite == "networks":
         return [NetworkProblem(network, batch) for network in NETWORKS for batch in BATCHES]
+    if suite == "all":
+        return problems("matmul") + problems("layers") + problems("networks")
     raise AccelsimError(f"unknown suite {suite!r}: choose from {', '.join(SUITES)}")
 
 
@@ -67,7 +70,7 @@ def contenders(
             left_out[name] = f"{differs:.1%} of its outputs differ"
         else:
             runs[name] = run
-    if own is not None:
+    if own is not None and not isinstance(problem, NetworkProblem):
         run = _bound(problem, own)
         if not np.array_equal(run(), expected):
             raise AccelsimError(f"{problem.name}: the result of your kernel differs from the exact one")
@@ -113,8 +116,25 @@ def measure(
         "threads": threads,
         "peak_gmacs_per_core": peak,
         "rows": rows,
-        "geometric_mean_ratio": float(np.exp(np.mean(np.log(ratios)))) if ratios else None,
+        "geometric_mean_ratio": _geometric_mean(ratios) if ratios else None,
+        "kinds": _by_kind(rows),
     }
+
+
+def _geometric_mean(ratios: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def _by_kind(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For products, convolutions and networks: the mean ratio, and the case where we are slowest."""
+    found = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind and row["ratio"] is not None]
+        if own:
+            lowest = min(own, key=lambda row: row["ratio"])
+            mean = _geometric_mean([row["ratio"] for row in own])
+            found[kind] = {"geometric_mean_ratio": mean, "lowest_ratio": lowest["ratio"], "lowest": lowest["case"]}
+    return found
 
 
 def _rows(
@@ -128,11 +148,12 @@ def _rows(
     for number, problem in enumerate(suite):
         progress(number, len(suite))
         runs, left_out = contenders(problem, threads, own)
-        times, medians = side_by_side(runs, rounds)
+        times, medians = side_by_side(runs, rounds, threads)
         ours = times["accelsim"]
         others = [seconds for name, seconds in times.items() if name not in ("accelsim", "yours")]
         yield {
             "case": problem.name,
+            "kind": KINDS[type(problem)],
             "macs": problem.macs,
             "milliseconds": {name: 1e3 * seconds for name, seconds in times.items()},
             "median_milliseconds": {name: 1e3 * seconds for name, seconds in medians.items()},

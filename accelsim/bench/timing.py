@@ -10,15 +10,19 @@ import numpy as np
 
 #: seconds that one contender's turn should take at least
 TURN_S = 0.01
+#: seconds after which the threads of the contender before no longer wait actively on a core
+PAUSE_S = 0.04
 
 
 def side_by_side(
-    contenders: dict[str, Callable[[], Any]], rounds: int = 12
+    contenders: dict[str, Callable[[], Any]], rounds: int = 12, threads: int = 1
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds per call of each contender, the best and the median of its turns."""
     turns: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
+            if threads > 1:
+                time.sleep(PAUSE_S)
             run()
             once = _timed(run, 1)
             turns[name] += [once, _timed(run, max(1, int(TURN_S / once)))]

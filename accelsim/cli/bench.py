@@ -14,7 +14,7 @@ PANEL = "Look up"
 
 def bench(
     suite: Annotated[
-        str, typer.Option(help="matmul, conv (six layers), layers or networks (ResNet-18, MobileNetV2).")
+        str, typer.Option(help="matmul, conv (six layers), layers, networks (ResNet-18, MobileNetV2) or all.")
     ] = "conv",
     threads: Annotated[int, typer.Option(min=1, help="Threads of every contender.")] = 1,
     kernel: Annotated[str | None, typer.Option(help="module:function of your own kernel, timed beside.")] = None,
@@ -40,7 +40,11 @@ def _table(result: dict[str, Any]) -> Any:
         f"{result['peak_gmacs_per_core']:.0f} GMAC/s a core" + (f", mean ratio {mean:.2f}" if mean else "")
     )
     names = list(dict.fromkeys(name for row in result["rows"] for name in row["milliseconds"]))
-    table = Table(title=title, caption="milliseconds / GMAC/s; ratio: best peer's time over ours")
+    caption = ["milliseconds / GMAC/s; ratio: best peer's time over ours"]
+    for kind, summary in result["kinds"].items():
+        mean, lowest = summary["geometric_mean_ratio"], summary["lowest_ratio"]
+        caption.append(f"{kind}: mean ratio {mean:.3f}, lowest {lowest:.3f} ({summary['lowest']})")
+    table = Table(title=title, caption="\n".join(caption))
     for heading in ("case", *names, "of peak", "ratio"):
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for row in result["rows"]:
@@ -48,6 +52,6 @@ def _table(result: dict[str, Any]) -> Any:
             f"{row['milliseconds'][name]:.3f} / {row['gmacs'][name]:.0f}" if name in row["gmacs"] else "–"
             for name in names
         ]
-        ratio = f"{row['ratio']:.2f}" if row["ratio"] else "–"
+        ratio = f"{row['ratio']:.3f}" if row["ratio"] else "–"
         table.add_row(row["case"], *cells, f"{row['share_of_peak']:.2f}", ratio)
     return table

@@ -62,16 +62,24 @@ def run_workers(code: Kernel, arguments: int, workers: int) -> None:
         return
     team = _team()
     team.grow(workers - 1)
-    given = np.array([team.slots_at, team.size, code.address, arguments, workers, 0, 1, 0], np.int64)
-    at = address(given)
+    try:
+        words, at = _own.words, _own.at
+    except AttributeError:
+        _own.memory = np.zeros(8, np.int64)
+        words, at = _own.words, _own.at = memoryview(_own.memory), address(_own.memory)
+    words[0], words[1], words[2], words[3] = team.slots_at, team.size, code.address, arguments
+    words[4], words[5], words[6], words[7] = workers, 0, 1, 0
     team.share_out.call(at, 0, 0)
-    asleep = int(given[7])
-    if asleep:
-        team.wake(asleep)
+    if words[7]:
+        team.wake(words[7])
         team.share_out.call(at, 1, 0)
-    while given[5] > 0:
+    while words[5] > 0:
         time.sleep(0)
         team.share_out.call(at, 2, 0)
+
+
+#: each calling thread's arguments of share_out: no helper touches them once the call is over
+_own = threading.local()
 
 
 class _Team:

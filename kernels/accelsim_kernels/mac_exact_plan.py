@@ -21,6 +21,8 @@ STRIP_BYTES = 1 << 17
 BAND_OUTPUTS = 1 << 10
 #: products that are worth handing to another thread; what copying a byte and starting a job cost, in products
 JOB_PRODUCTS, COPY_PRODUCTS, JOB_OVERHEAD = 1 << 19, 8, 1 << 17
+#: products of a job above which others would wait long for a thread that loses its core
+LARGE_JOB = 1 << 24
 
 
 class Arg(IntEnum):
@@ -287,16 +289,18 @@ def _cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple
     band_rows, per_set, panels = -(-shape.out_y // bands), max(1, len(layout.panels)), len(layout.panels)
     products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
     if workers > 1 and products >= 2 * JOB_PRODUCTS:
-        best = 0
-        for rows in band_sizes(band_rows, shape.out_y):
-            bands = -(-shape.out_y // rows)
-            copied = pitch * ((rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1)
-            for each in {-(-panels // count) for count in range(1, panels + 1)}:
-                widest = sum(sorted((vectors for _, vectors in layout.panels), reverse=True)[:each])
-                turns = -(-shape.batch * shape.groups * bands * -(-panels // each) // workers)
+        best, most_rows = 0, band_rows
+        # rows rather than columns, where both are as good: cores then write apart from one another
+        for each in sorted({-(-panels // count) for count in range(1, panels + 1)}, reverse=True):
+            widest = sum(sorted((vectors for _, vectors in layout.panels), reverse=True)[:each])
+            for rows in band_sizes(band_rows, shape.out_y):
+                jobs = shape.batch * shape.groups * -(-shape.out_y // rows) * -(-panels // each)
+                copied = pitch * ((rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1)
                 job = rows * shape.out_x * widest * layout.steps * 64 + COPY_PRODUCTS * copied + JOB_OVERHEAD
-                if not best or turns * job < best:
-                    best, band_rows, per_set = turns * job, rows, each
+                cost = -(-jobs // workers) * job + max(0, job - LARGE_JOB) // 4
+                if not best or cost < best:
+                    best, most_rows, per_set = cost, rows, each
+        band_rows = most_rows
     return -(-shape.out_y // band_rows), band_rows, -(-panels // per_set), per_set
 
 

@@ -36,7 +36,7 @@ def frozen(value: Any) -> Any:
 class Route:
     """How one shape and set of parameters is computed, with what was prepared for it; called with x.
 
-    workers: threads that it is cut for, those in use unless given.
+    workers: threads that it is cut for, those in use unless given. step: the whole of it, where one step computes it.
     """
 
     def __init__(
@@ -70,6 +70,17 @@ class Route:
             if fused:
                 self.requantize = None
 
+        self.step = self._whole()
+
+    def _whole(self) -> Step | None:
+        """The computation as one step; None where it takes more. Then no accumulator can have an event."""
+        product = self.product
+        if product is None or product.empty or product.watched or self.requantize is not None:
+            return None
+        if product.out_dtype == np.int32 and self.how.result_dtype != np.int32:
+            return None
+        return product.step
+
     def _choose(self, dtype: np.dtype) -> tuple[int, Walk | None]:
         """Bits to which tiles' 32-bit sums are wrapped, and the accumulator they must follow; 0 bits: no tile does."""
         how = self.how
@@ -89,6 +100,9 @@ class Route:
         return (0, None) if walk is None else (only.bits if only.overflow != "saturate" else 32, walk)
 
     def __call__(self, x: np.ndarray) -> Any:
+        if self.step is not None:
+            result = self.step(x)
+            return (result, no_events(self.out_shape)) if self.return_events else result
         if self.product is not None:
             result, events = self.product(x)
             if result.dtype == np.int32:
@@ -104,16 +118,6 @@ class Route:
         if not self.return_events:
             return result
         return result, no_events(self.out_shape) if events is None else events
-
-    @property
-    def step(self) -> Step | None:
-        """The whole computation as one step; None where it takes more. Then no accumulator can have an event."""
-        product = self.product
-        if product is None or product.empty or product.watched or self.requantize is not None:
-            return None
-        if product.out_dtype == np.int32 and self.how.result_dtype != np.int32:
-            return None
-        return product.step
 
     def _raise(self, fatal: np.ndarray) -> None:
         index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), self.out_shape))

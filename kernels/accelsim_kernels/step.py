@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from accelsim_kernels._jit import Kernel, address
 COUNTER, JOBS = 0, 1
 #: bytes from one worker's counter to the next
 LINE = 64
+#: memory that a step keeps for its next call
+_KEPT_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +39,14 @@ class Step:
     scratch_bytes: int = 0
     held: object = field(default=None, repr=False)
 
-    @property
+    @functools.cached_property
     def jobs(self) -> int:
         return int(self.arguments[JOBS])
+
+    @functools.cached_property
+    def _rooms(self) -> list[_Room]:
+        """What the last call used, unless another call uses it now."""
+        return []
 
     @property
     def out_bytes(self) -> int:
@@ -57,11 +65,32 @@ class Step:
         """Run on C-contiguous arrays of the prepared shapes and dtypes; a fresh output."""
         out = np.empty(self.shape, self.dtype)
         workers = min(_threads.count(), self.jobs)
-        count = len(self.arguments)
-        counters = workers * LINE
-        given = np.empty(count + (counters + workers * self.scratch_bytes + LINE) // 8, np.int64)
-        at = address(given)
-        self.fill(given, tuple([address(x) for x in inputs]), address(out), at + 8 * count, at + 8 * count + counters)
-        given[count : count + counters // 8] = 0
-        _threads.run_workers(self.code, at, workers)
+        room = self._rooms.pop() if self._rooms else None
+        if room is None or room.workers < workers:
+            room = _Room(self, workers)
+        words = room.words
+        for position, x in zip(self.inputs, inputs, strict=True):
+            words[position] = address(x)
+        words[self.output] = address(out)
+        for counter in room.counters:
+            words[counter] = 0
+        _threads.run_workers(self.code, room.at, workers)
+        if room.small and not self._rooms:
+            self._rooms.append(room)
         return out
+
+
+class _Room:
+    """Arguments, counters and scratch memory of a call by itself: filling them in costs as much as a small layer."""
+
+    def __init__(self, step: Step, workers: int) -> None:
+        count = len(step.arguments)
+        counters = workers * LINE
+        self._memory = np.empty(count + (counters + workers * step.scratch_bytes + LINE) // 8, np.int64)
+        self.at, self.workers = address(self._memory), workers
+        self.counters = range(count, count + counters // 8, LINE // 8)
+        self.small = self._memory.nbytes <= _KEPT_BYTES
+        at = self.at + 8 * count
+        step.fill(self._memory, (0,) * len(step.inputs), 0, at, at + counters)
+        #: Python's view of the memory is several times as fast as NumPy's for single words
+        self.words = memoryview(self._memory)
