@@ -50,6 +50,23 @@ def test_wide_and_narrow_limits(isa: None, name: str, zero_point: int, qmin: int
         fused_and_apart(acc, {"scheme": name, **params, "qmin": qmin, "qmax": qmax, "zero_point": zero_point})
 
 
+@pytest.mark.parametrize("scale", [2.0**-24, 0.5, 0.75, 0.99, 1.0, 1.5, 4.0, 1e30])
+@pytest.mark.parametrize("zero_point, qmin, qmax", [(-128, -128, 127), (255, 0, 255), (3, -5, 90), (2**14, -100, 100)])
+def test_float_scales_up_to_where_products_leave_32_bits(
+    isa: None, scale: float, zero_point: int, qmin: int, qmax: int
+) -> None:
+    """Whichever instruction rounds and clips: sums at both ends, at ties and around the last whole float32."""
+    ends = [-(2**31), -(2**31) + 1, 2**31 - 129, 2**31 - 1, 2**24 + 1, -(2**24) - 1, *range(-40, 40), -(2**15), 2**15]
+    acc = np.array(ends, np.int64)
+    keywords = {"scheme": "onnx-float", "scale": float(np.float32(scale)), "qmin": qmin, "qmax": qmax}
+    keywords |= {"zero_point": zero_point}
+    fused_and_apart(acc, keywords)
+    x, w = np.zeros((1, 3, 5, len(acc)), np.uint8), np.ones((len(acc), 3, 3, 1), np.int8)
+    padding = ((1, 1), (1, 1))
+    depthwise = conv2d(x, w, padding=padding, groups=len(acc), bias=acc, requantize=keywords)
+    np.testing.assert_array_equal(depthwise[0, 1, 2], requantize(acc.astype(np.int32), **keywords))
+
+
 @pytest.mark.parametrize("groups, outputs", [(1, 70), (2, 10), (12, 12), (12, 24)])
 @pytest.mark.parametrize("scheme", ["tflite-double", "onnx-float", "finn-thresholds", "real-double"])
 def test_per_channel_parameters_in_every_layout(isa: None, groups: int, outputs: int, scheme: str) -> None:
