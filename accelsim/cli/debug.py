@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -57,6 +58,7 @@ def debug(
             samples=samples,
             progress=advance,
         )
+    found = replace(found, network=network.name)
     if out is not None:
         say(f"wrote {found.save(out)}")
     show(str(found), as_json, found.to_dict)

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelsim.report.canvas import PALETTE, drawing, legend, tip, to_svg
+from accelsim.report.canvas import PALETTE, drawing, legend, si_axis, tip, to_svg
 from accelsim.report.files import save_as
 from accelsim.report.html import page, render
 from accelsim.report.units import energy, percent, si
+
+_QUANTITIES = {"energy": "energy per inference", "latency": "latency per inference", "size": "size of the weights"}
 
 
 def amount(value: float, objective: str) -> str:
@@ -125,6 +127,7 @@ def _row(found: Any, index: Any, row: Any) -> dict[str, Any]:
 
 def front_figure(found: Any) -> str:
     """Accuracy against cost of every allocation that was simulated."""
+    unit, factor = {"energy": ("J", 1e-12), "latency": ("cycles", 1.0), "size": ("B", 1.0)}[found.objective]
     with drawing(3.2, left=0.12, top_in=0.3) as (figure, axes):
         for place, (kind, rows) in enumerate(found.frame.groupby("kind", sort=False)):
             color = PALETTE[2 + place]
@@ -132,15 +135,16 @@ def front_figure(found: Any) -> str:
                 face = color if row.pareto else "none"
                 size = 8 if index == found.winner else 5
                 (point,) = axes.plot(
-                    row.cost, 100 * row.accuracy, "o", color=color, markerfacecolor=face, markersize=size
+                    factor * row.cost, 100 * row.accuracy, "o", color=color, markerfacecolor=face, markersize=size
                 )
                 tip(point, f"{_name(row)}: {percent(row.accuracy, 2)}, {amount(row.cost, found.objective)}")
             axes.plot([], [], "o", color=color, label=str(kind))
         least = 100 * (found.float_accuracy - found.max_accuracy_drop)
         axes.axhline(least, color=PALETTE[7], linewidth=0.8)
         axes.set_ylim(min(least - 3, 100 * found.frame[found.frame.pareto].accuracy.median() - 1), 100.2)
+        si_axis(axes.xaxis, unit)
         axes.grid(True)
-        axes.set_xlabel(f"{found.objective}, {found.objective_unit}")
+        axes.set_xlabel(_QUANTITIES[found.objective])
         axes.set_ylabel("accuracy, %")
         legend(figure, axes)
         return to_svg(figure, "Accuracy against cost; the line is the least accuracy allowed")

@@ -54,9 +54,9 @@ def _next_step(found: Any) -> str:
     if found.findings:
         best = found.findings[0]
         gain = f"gains {best.gain_db:.1f} dB and gives {_text(best.mended)}"
-        return f"Next: {best.remedy}; for layer {best.layer!r} that {gain}."
-    lost = _lost(found)
-    if lost is not None and lost <= _CLOSE_POINTS:
+        calm = "the accuracy is kept already; for more margin, " if _kept(found) else ""
+        return f"Next: {calm}{best.remedy}; for layer {best.layer!r} that {gain}."
+    if _kept(found):
         return "Next: nothing; the quantized network is as accurate as the float one."
     worst = min(found.quantizers, key=lambda q: q.alone.sqnr_db)
     bits = "weight_bits" if worst.kind == "weight" else "activation_bits"
@@ -76,6 +76,11 @@ def _loss(found: Any) -> str:
         f"Quantization costs {100 * lost:.2f} points: {percent(found.float_accuracy, 2)} in float, "
         f"{percent(found.quantized.accuracy, 2)} quantized ({found.quantized.sqnr_db:.1f} dB, {found.samples} samples)."
     )
+
+
+def _kept(found: Any) -> bool:
+    lost = _lost(found)
+    return lost is not None and lost <= _CLOSE_POINTS
 
 
 def _lost(found: Any) -> float | None:

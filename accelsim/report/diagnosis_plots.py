@@ -12,6 +12,7 @@ from accelsim.report.canvas import (
     PALETTE,
     drawing,
     legend,
+    log_axis,
     name_margin,
     name_rows,
     rows_height,
@@ -57,6 +58,7 @@ def weight_figure(ranges: Mapping[str, np.ndarray]) -> str:
             if len(values):
                 axes.plot([np.median(values)], [place], "o", color=PALETTE[0], markersize=3)
         name_rows(axes, names)
+        log_axis(axes.xaxis)
         axes.set_xlabel("largest absolute weight of each output channel")
         return to_svg(figure, "Weight ranges by channel")
 

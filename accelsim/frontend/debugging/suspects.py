@@ -124,7 +124,8 @@ def grid_error(histogram: Histogram, params: QuantParams) -> float:
 def _few_bits(draft: Draft) -> Iterator[Suspect]:
     macs = mac_nodes(draft.graph)
     widths = {node.layer: draft.config.for_layer(node.layer).weight_bits for node in macs}
-    usual = Counter(widths.values()).most_common(1)[0][0] if widths else 0
+    counts = Counter(widths.values())
+    usual = max(counts, key=lambda bits: (counts[bits], bits), default=0)
     for layer, bits in widths.items():
         if bits < usual:
             what = f"layer {layer!r} has {bits}-bit weights among layers of {usual} bits"
@@ -163,6 +164,8 @@ def bias_shares(draft: Draft) -> dict[str, tuple[float, float]]:
     shares: dict[str, tuple[float, float]] = {}
 
     def compare(op: MacOp, codes: np.ndarray) -> MacOp:
+        if op.name not in nodes:
+            return op
         node = nodes[op.name]
         accumulators, _ = op.accumulate([codes], kernels, exact_accumulator(graph, op))
         scale = graph.tensors[op.inputs[0]].params.scale * np.asarray(op.weight_params.scale)

@@ -48,6 +48,8 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
 
     def project(op: MacOp, codes: np.ndarray) -> MacOp:
         nonlocal done
+        if op.name not in nodes:
+            raise AccelsimError(f"layer {op.name!r}: 'accumulator' bounds convolutions and fully connected layers only")
         node, x = nodes[op.name], graph.tensors[op.inputs[0]].params
         if not op.weight_params.symmetric:
             raise AccelsimError(f"layer {node.layer!r}: 'accumulator' needs symmetric weights (weight zero point 0)")

@@ -42,6 +42,8 @@ def adaround(
     draft.report("AdaRound", 0, len(order))
 
     def round_layer(op: MacOp, codes: np.ndarray) -> MacOp:
+        if op.name not in nodes:  # a product of two activations has no weights to round
+            return op
         node = nodes[op.name]
         generator = torch.Generator().manual_seed(seed)
         problem = _Problem(node, real_input(graph, op, codes), draft.seen.values(op.name), rows, generator)
