@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,9 +16,11 @@ import accelsim as acs
 from accelsim.frontend.api import calibrated, drafted, quantized
 from accelsim.frontend.recipes.chains import chains, input_ranges, output_ranges
 from accelsim.frontend.recipes.cross_entropy import best_range
+from accelsim.frontend.recipes.gptq import rounded
 from accelsim.frontend.recipes.moments import clipped_normal, output_moments
 from accelsim.frontend.recipes.names import RECIPES, STEPS, check_recipe, parse_step
 from accelsim.frontend.recipes.rounding import SoftWeight, annealed_beta
+from accelsim.frontend.recipes.rows import draw, input_rows, output_rows
 from accelsim.quant import choose_params, quantize
 
 
@@ -113,6 +115,21 @@ def test_chains_stop_at_additions_and_pass_depthwise_pools_and_flatten(network) 
     }
 
 
+def test_chains_do_not_start_at_outputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            y = torch.relu(self.a(x))
+            z = self.b(y)
+            return self.c(z), z
+
+    graph = calibrated(Two(), torch.randn(8, 4)).seen.graph
+    assert [chain.first.layer for chain in chains(graph)] == ["a"]
+
+
 def test_equalization_keeps_the_function_and_evens_the_ranges(network) -> None:
     draft = drafted(network, acs.QuantConfig(recipe=["equalize", "activation-ranges", "weight-ranges"]))
     x = torch.cat([batch[0] for batch in network.seen.batches])
@@ -146,6 +163,29 @@ def test_equalization_undoes_rescaled_channels(seed: int) -> None:
     assert sqnr_db(spread_out, recipe="min-max", **config) < sqnr_db(plain, recipe="min-max", **config) - 10
     ours = sqnr_db(spread_out, recipe="bias-correction", **config)
     assert abs(ours - sqnr_db(plain, recipe="bias-correction", **config)) < 1.5
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_smoothing_keeps_the_function_and_moves_outliers(alpha: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
+    with torch.no_grad():
+        model[0].weight[3] *= 50
+        model[0].bias[3] = 20
+    x = torch.randn(64, 6)
+    network = calibrated(model, x)
+    steps = ["activation-ranges", "weight-ranges"]
+    draft = drafted(network, acs.QuantConfig(recipe=[f"smooth(alpha={alpha})", *steps]))
+    (before,), (after,) = network.seen.graph.run((x,)), draft.graph.run((x,))
+    assert torch.allclose(before, after, atol=1e-3)
+    peaks = draft.seen.values("0").amax(dim=0).numpy()
+    if alpha == 1:  # every channel reaches the same value
+        np.testing.assert_allclose(peaks[peaks > 0], 1.0, rtol=1e-4)
+    elif alpha == 0:  # every weight that reads a channel does
+        np.testing.assert_allclose(input_ranges(next(iter(chains(draft.graph))).readers[0]), 1.0, rtol=1e-4)
+    else:
+        seen = network.seen.values("0").amax(dim=0).numpy()
+        assert peaks.max() / np.median(peaks) < seen.max() / np.median(seen) / 3
 
 
 def test_absorption_moves_high_biases_on() -> None:
@@ -264,6 +304,46 @@ def test_adaround_beats_nearest_and_repeats_bit_for_bit(network, per_channel: bo
     if per_channel:
         first, second = (quantized(network, acs.QuantConfig(recipe=recipe, **config)) for _ in range(2))
         assert all(np.array_equal(a.weight, b.weight) for a, b in zip(first.mac_ops, second.mac_ops, strict=True))
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"padding": ((1, 0), (0, 2)), "stride": (1, 2), "dilation": (1, 1), "groups": 1},
+        {"padding": ((0, 0), (1, 1)), "stride": (2, 1), "dilation": (2, 1), "groups": 2},
+        {"padding": ((1, 1), (1, 1)), "stride": (1, 1), "dilation": (1, 1), "groups": 4},
+    ],
+)
+def test_rows_are_what_the_outputs_read(geometry) -> None:
+    from accelsim.frontend.float_graph import FloatNode, Ref
+    from accelsim.frontend.operators.mac import Conv2d
+
+    torch.manual_seed(0)
+    weight, x = torch.randn(8, 4 // geometry["groups"], 3, 2), torch.randn(40, 4, 7, 6)
+    node = FloatNode("c", Conv2d, (Ref("x", (4, 7, 6)),), (), geometry, {"weight": weight})
+    y = Conv2d.execute(node, x)
+    node = replace(node, shape=tuple(y.shape[1:]))
+    chosen = draw(node, len(x), 300, torch.Generator().manual_seed(1))
+    rows = input_rows(node, x, chosen)
+    by_group = weight.reshape(geometry["groups"], 8 // geometry["groups"], -1)
+    got = torch.einsum("grk,gnk->rgn", rows, by_group).flatten(1)
+    assert len(set(chosen.tolist())) == 300
+    assert torch.allclose(got, output_rows(node, y, chosen), atol=1e-5)
+
+
+def test_gptq_beats_nearest(network) -> None:
+    config = {"weight_bits": 3, "activation_bits": 8}
+    steps = ["activation-ranges", "weight-ranges"]
+    assert sqnr_db(network, recipe=[*steps, "gptq"], **config) > sqnr_db(network, recipe=steps, **config) + 1
+
+
+def test_gptq_by_hand() -> None:
+    """Two equal taps: what the first lost by rounding, the second makes up for, whatever its own nearest code."""
+    weight, gram = np.array([[[0.4, 0.4]]]), np.array([[[1.0, 1.0], [1.0, 1.0 + 1e-9]]])
+    codes = rounded(weight, gram, np.ones((1, 1)), np.zeros((1, 1), int), (-8, 7), 1e-6)
+    assert codes.sum() == 1  # 0.4 + 0.4 = 0.8; the nearest codes add up to 0
+    independent = rounded(weight, np.eye(2)[None], np.ones((1, 1)), np.zeros((1, 1), int), (-8, 7), 0.0)
+    assert independent.sum() == 0
 
 
 def test_adaround_moves_no_weight_by_more_than_one_step(network) -> None:

@@ -13,7 +13,7 @@ from accelsim.frontend.recipes.chains import Chain, by_input, chains, input_rang
 from accelsim.frontend.recipes.draft import Draft, step
 
 _CONVERGED = 1e-3  # largest abs(log s) of a whole pass
-_LARGEST = 2.0**16  # of s: weights that are nearly 0 must not blow up what reads them
+LARGEST = 2.0**16  # of s: weights that are nearly 0 must not blow up what reads them
 
 
 @step("equalize")
@@ -44,7 +44,7 @@ def equalizing_scales(chain: Chain) -> np.ndarray:
     alive = (first > 0) & (second > 0)
     scales = np.ones(chain.channels)
     scales[alive] = np.sqrt(first[alive] / second[alive])
-    return np.clip(scales, 1 / _LARGEST, _LARGEST)
+    return np.clip(scales, 1 / LARGEST, LARGEST)
 
 
 def rescale(graph: FloatGraph, chain: Chain, scales: np.ndarray) -> FloatGraph:
