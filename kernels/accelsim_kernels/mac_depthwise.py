@@ -10,12 +10,11 @@ import numpy as np
 from accelsim_kernels._jit import kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_codes import Scaled
+from accelsim_kernels.mac_cut import cut_rows
 from accelsim_kernels.mac_exact_plan import (
-    JOB_PRODUCTS,
     Arg,
     Epilogue,
     Plan,
-    band_sizes,
     low32,
     put_arguments,
     put_codes,
@@ -89,7 +88,7 @@ def make_plan(
         initial = _in_channel_order(initial, channels, engine)
         scales = _in_channel_order(repeat_last(scaled.scales, 1, len(initial)), channels, engine)
     fill = np.full(shape.in_x * max(x_strides[2], 1) + 64, raw_bits(zx, x_dtype) & 255, np.uint8) if direct else None
-    bands, band_rows = _cut(shape, workers)
+    bands, band_rows = cut_rows(shape, workers)
     columns = (OUTPUTS - 1) * shape.stride[1] + (shape.fx - 1) * shape.dilation[1] + 1
     places = np.cumsum(
         [whole_lines(shape.fy * columns * channels + 64), whole_lines(16 * shape.fy), OUTPUTS * 64 * 4 + 64, 64]
@@ -188,14 +187,3 @@ def _blocks(shape: ConvGeometry, direct: bool) -> np.ndarray:
         for ox in range(first, end, OUTPUTS):
             table.append((ox, min(OUTPUTS, end - ox), patched))
     return np.array(table, np.int64).reshape(-1, 3)
-
-
-def _cut(shape: ConvGeometry, workers: int) -> tuple[int, int]:
-    """(bands, output rows of each): one band per image unless several threads have enough to do."""
-    products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
-    band_rows = shape.out_y
-    if workers > 1 and products >= JOB_PRODUCTS // 4:
-        row = products // (shape.batch * shape.out_y)
-        sizes = [rows for rows in band_sizes(shape.out_y, shape.out_y) if rows == 1 or rows * row >= JOB_PRODUCTS // 16]
-        band_rows = min(sizes, key=lambda rows: -(-shape.batch * -(-shape.out_y // rows) // workers) * rows)
-    return -(-shape.out_y // band_rows), band_rows

@@ -13,16 +13,9 @@ from accelsim_kernels import simd
 from accelsim_kernels._jit import Kernel, address, kernel
 from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_codes import Scaled
+from accelsim_kernels.mac_cut import cut
 from accelsim_kernels.mac_pack import Layout, Packed, lay_out, panels, taps_adjacent
 from accelsim_kernels.simd import Engine
-
-#: bytes of input that a band copies, and outputs that it makes: it should stay in the second-level cache
-STRIP_BYTES = 1 << 17
-BAND_OUTPUTS = 1 << 10
-#: products that are worth handing to another thread; what copying a byte and starting a job cost, in products
-JOB_PRODUCTS, COPY_PRODUCTS, JOB_OVERHEAD = 1 << 19, 8, 1 << 17
-#: products of a job above which others would wait long for a thread that loses its core
-LARGE_JOB = 1 << 24
 
 
 class Arg(IntEnum):
@@ -148,7 +141,7 @@ def make_plan(
     pixel = shape.group_channels * engine.item_bytes if copies else x_strides[2]
     offsets = _depth_offsets(shape, layout.run_steps, layout.runs_x, pitch, pixel, engine)
     offsets = np.pad(offsets, (0, layout.steps - len(offsets)), mode="edge") if len(offsets) else offsets
-    bands, band_rows, sets, per_set = _cut(shape, layout, pitch if copies else 0, workers)
+    bands, band_rows, sets, per_set = cut(shape, layout, pitch if copies else 0, workers)
 
     after = walk is not None and walk.bias_after
     spread, final = (
@@ -278,36 +271,6 @@ def _depth_offsets(
     y = np.arange(shape.fy)[:, None, None] * shape.dilation[0] * pitch
     x = np.arange(runs_x)[None, :, None] * shape.dilation[1] * pixel
     return np.ascontiguousarray((y + x + np.arange(run_steps) * 4).reshape(-1), dtype=np.int64)
-
-
-def _cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple[int, int, int, int]:
-    """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then even work for everyone."""
-    by_size = max(1, BAND_OUTPUTS // shape.out_x)
-    if pitch:
-        by_size = min(by_size, max(1, (STRIP_BYTES // pitch - (shape.fy - 1) * shape.dilation[0]) // shape.stride[0]))
-    bands = -(-shape.out_y // min(by_size, shape.out_y))
-    band_rows, per_set, panels = -(-shape.out_y // bands), max(1, len(layout.panels)), len(layout.panels)
-    products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
-    if workers > 1 and products >= 2 * JOB_PRODUCTS:
-        best, most_rows = 0, band_rows
-        # rows rather than columns, where both are as good: cores then write apart from one another
-        for each in sorted({-(-panels // count) for count in range(1, panels + 1)}, reverse=True):
-            widest = sum(sorted((vectors for _, vectors in layout.panels), reverse=True)[:each])
-            for rows in band_sizes(band_rows, shape.out_y):
-                jobs = shape.batch * shape.groups * -(-shape.out_y // rows) * -(-panels // each)
-                copied = pitch * ((rows - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1)
-                job = rows * shape.out_x * widest * layout.steps * 64 + COPY_PRODUCTS * copied + JOB_OVERHEAD
-                cost = -(-jobs // workers) * job + max(0, job - LARGE_JOB) // 4
-                if not best or cost < best:
-                    best, most_rows, per_set = cost, rows, each
-        band_rows = most_rows
-    return -(-shape.out_y // band_rows), band_rows, -(-panels // per_set), per_set
-
-
-def band_sizes(most: int, whole: int) -> list[int]:
-    """Rows of a band, largest first: those at which the number of bands changes."""
-    sizes = {-(-whole // bands) for bands in range(1, whole + 1)}
-    return sorted({size for size in sizes if size <= most} | {most}, reverse=True)
 
 
 def _tiles(
