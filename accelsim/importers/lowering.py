@@ -25,6 +25,8 @@ _BITS = {"INT4": (4, True), "INT8": (8, True), "UINT8": (8, False), "INT16": (16
 #: fused activations by number: name, real range. Source: LiteRT schema.fbs, ActivationFunctionType
 _CLAMPS = {0: ("NONE", None, None), 1: ("RELU", 0.0, None), 2: ("RELU_N1_TO_1", -1.0, 1.0), 3: ("RELU6", 0.0, 6.0)}
 _MAX_NODES = 1 << 16
+#: scales outside are no quantization: their products leave float32
+_SCALES = (2.0**-40, 2.0**40)
 
 
 class UnsupportedError(Exception):
@@ -44,6 +46,14 @@ def lowers(*kinds: str) -> Callable[[Lower], Lower]:
         return function
 
     return register
+
+
+#: operands that an operator cannot do without, where they are more than one
+_OPERANDS = {
+    "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 2, "BATCH_MATMUL": 2, "ADD": 2,
+    "SUB": 2, "MUL": 2, "MAXIMUM": 2, "MINIMUM": 2, "MEAN": 2, "SUM": 2, "TRANSPOSE": 2, "PAD": 2, "PADV2": 2,
+    "MIRROR_PAD": 2, "SLICE": 3, "STRIDED_SLICE": 4, "SPLIT": 2, "SPLIT_V": 3, "GATHER": 2,
+}  # fmt: skip
 
 
 class Lowering:
@@ -112,13 +122,15 @@ class Lowering:
         )
 
     def _lower(self, op: FileOperator) -> str | None:
-        before = len(self.ops)
+        before, wanted = len(self.ops), _OPERANDS.get(op.kind, 1)
+        if len(op.inputs) < wanted or not op.outputs or min(*op.inputs[:wanted], *op.outputs, 0) < 0:
+            return f"has operands {op.inputs} and results {op.outputs}; it needs {wanted} and at least 1"
         try:
             LOWERINGS[op.kind](op, self)
         except (UnsupportedError, AccelsimError) as error:
             del self.ops[before:]
             return str(error)
-        except ValueError as error:  # parameters that no kernel takes
+        except (ValueError, OverflowError) as error:  # parameters that no kernel takes
             del self.ops[before:]
             return str(error)
         return None
@@ -217,12 +229,16 @@ class Lowering:
         shape = self.shapes[index]
         return shape[1:] if shape and shape[0] == 1 else shape
 
+    def leads(self, index: int) -> bool:
+        """Whether the first axis of the file's tensor is the batch, which samples do not have."""
+        return self.shapes[index][:1] == (1,)
+
     def axis(self, index: int, axis: int, what: str = "axis") -> int:
         """An axis of the file's tensor as one of the sample, -1 for the batch; UnsupportedError outside its rank."""
         shape = self.shapes[index]
         if not -len(shape) <= axis < len(shape):
             raise UnsupportedError(f"{what} {axis} of a tensor of shape {shape}")
-        return axis % len(shape) - (shape[0] == 1)
+        return axis % len(shape) - self.leads(index)
 
     def input(self, op: FileOperator, position: int) -> str:
         """The graph's name of an operand; a constant becomes an operator of its own."""
@@ -325,6 +341,8 @@ def grid(tensor: FileTensor) -> QuantParams:
         raise UnsupportedError(f"tensor {tensor.name!r} is {tensor.type}, not codes")
     if len(tensor.scale) != 1:
         raise UnsupportedError(f"tensor {tensor.name!r} has {len(tensor.scale)} scales, one is needed")
+    if not _SCALES[0] <= tensor.scale[0] <= _SCALES[1]:
+        raise UnsupportedError(f"tensor {tensor.name!r} has scale {tensor.scale[0]}, not finite and sane")
     bits, signed = _BITS[tensor.type]
     return QuantParams(float(tensor.scale[0]), int(tensor.zero_point[0]), bits, signed)
 
@@ -333,6 +351,8 @@ def weight_grid(tensor: FileTensor, axis: int, channels: int) -> QuantParams:
     """The grid of weights whose output channels run along `axis` of the file, along axis 0 in the graph."""
     if tensor.type not in _BITS or len(tensor.scale) not in (1, channels):
         raise UnsupportedError(f"weights {tensor.name!r} of type {tensor.type} with {len(tensor.scale)} scales")
+    if not (tensor.scale <= _SCALES[1]).all():
+        raise UnsupportedError(f"weights {tensor.name!r} have scales up to {tensor.scale.max()}")
     bits, signed = _BITS[tensor.type]
     if len(tensor.scale) == 1:
         return QuantParams(float(tensor.scale[0]), int(tensor.zero_point[0]), bits, signed)

@@ -140,7 +140,7 @@ def hard_swish(op: FileOperator, to: Lowering) -> None:
 @lowers("LEAKY_RELU")
 def leaky_relu(op: FileOperator, to: Lowering) -> None:
     alpha = float(to.options(op, "LeakyReluOptions").Alpha())
-    if not 0 < alpha < np.inf:
+    if not 2.0**-40 < alpha < 2.0**40:
         raise UnsupportedError(f"alpha {alpha}")
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
     smallest, largest = (x.scale / y.scale * factor for factor in (min(alpha, 1.0), max(alpha, 1.0)))
@@ -160,7 +160,7 @@ def leaky_relu(op: FileOperator, to: Lowering) -> None:
 def softmax(op: FileOperator, to: Lowering) -> None:
     beta = float(to.options(op, "SoftmaxOptions").Beta())
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
-    if not 0 < beta < np.inf:
+    if not 2.0**-40 < beta < 2.0**40:
         raise UnsupportedError(f"beta {beta}")
     params = dict(softmax_parameters(beta, x, y))
     to.emit(Softmax, op, [to.input(op, 0)], op.outputs[0], arithmetic=params.pop("arithmetic"), params=params)

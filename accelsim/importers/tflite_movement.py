@@ -53,7 +53,7 @@ def _transpose(op: FileOperator, to: Lowering, name: str, source: int, order: li
     shape = to.full_shape(source)
     if sorted(order) != list(range(len(shape))):
         raise UnsupportedError(f"order {order} of the axes of {shape}")
-    if order[0] == 0 and shape[0] == 1:
+    if order[:1] == [0] and to.leads(source):
         to.emit(Transpose, op, [name], output, order=tuple(axis - 1 for axis in order[1:]))
         return
     name, _ = framed(op, to, source)
@@ -69,7 +69,7 @@ def pad(op: FileOperator, to: Lowering) -> None:
     if op.kind == "PADV2" and to.optional(op, 2) is not None:
         if to.params(op.inputs[2]) != y:
             raise UnsupportedError("the value around it is on another grid")
-        value = to.numbers(op, 2, "the value around it")[0]
+        (value,) = to.numbers(op, 2, "the value around it")
     to.emit(Pad, op, [to.input(op, 0)], op.outputs[0], padding=padding, value=value)
 
 
@@ -102,7 +102,7 @@ def _pairs(op: FileOperator, to: Lowering) -> tuple[tuple[int, int], ...]:
     if len(numbers) != 2 * len(full) or min(numbers, default=0) < 0:
         raise UnsupportedError(f"padding {numbers} of a tensor of shape {full}")
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-    if full[0] == 1:
+    if to.leads(op.inputs[0]):
         if pairs[0] != (0, 0):
             raise UnsupportedError("pads the batch")
         pairs = pairs[1:]
@@ -129,7 +129,7 @@ def concatenation(op: FileOperator, to: Lowering) -> None:
 
 def _without_batch(shape: Shape, beside: Shape) -> Shape:
     """A shape of the same rank as another, without its first axis where the other leaves its own out."""
-    return shape[1:] if beside[0] == 1 else shape
+    return shape[1:] if beside[:1] == (1,) else shape
 
 
 def _concat(op: FileOperator, to: Lowering, names: list[str], axis: int) -> None:
@@ -171,7 +171,7 @@ def slice_(op: FileOperator, to: Lowering) -> None:
 def _slice(op, to: Lowering, name: str, source: int, places: tuple[list[int], ...], output: int) -> None:
     """places: starts, sizes and strides for every axis of the file's tensor."""
     shape = to.full_shape(source)
-    if shape[0] == 1:
+    if to.leads(source):
         if (places[0][0], places[1][0]) != (0, 1):
             raise UnsupportedError("takes a part of the batch")
         places = tuple(numbers[1:] for numbers in places)
@@ -210,8 +210,8 @@ def split(op: FileOperator, to: Lowering) -> None:
     source_at, axis_at = (1, 0) if op.kind == "SPLIT" else (0, 2)
     source = to.tensor(op, source_at).index
     shape = to.full_shape(source)
-    axis = to.numbers(op, axis_at, "the axis")[0]
-    axis = to.axis(source, axis) + (shape[0] == 1)
+    (axis,) = to.numbers(op, axis_at, "the axis")
+    axis = to.axis(source, axis) + to.leads(source)
     name = to.input(op, source_at)
     start = 0
     for output in op.outputs:
@@ -227,7 +227,7 @@ def split(op: FileOperator, to: Lowering) -> None:
 def unpack(op: FileOperator, to: Lowering) -> None:
     source = op.inputs[0]
     shape = to.full_shape(source)
-    axis = to.axis(source, to.options(op, "UnpackOptions").Axis()) + (shape[0] == 1)
+    axis = to.axis(source, to.options(op, "UnpackOptions").Axis()) + to.leads(source)
     name = to.input(op, 0)
     for place, output in enumerate(op.outputs):
         _same_grid(op, to, source, output)

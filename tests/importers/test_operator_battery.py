@@ -1,4 +1,4 @@
-"""Every operator that files need: fast kernels against the reference, saved and loaded, priced, simulated in batches."""
+"""Every operator of files: fast kernels against the reference, saved and loaded, priced, simulated in batches."""
 
 from __future__ import annotations
 
