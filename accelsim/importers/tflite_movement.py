@@ -170,7 +170,6 @@ def slice_(op: FileOperator, to: Lowering) -> None:
 
 def _slice(op, to: Lowering, name: str, source: int, places: tuple[list[int], ...], output: int) -> None:
     """places: starts, sizes and strides for every axis of the file's tensor."""
-    shape = to.full_shape(source)
     if to.leads(source):
         if (places[0][0], places[1][0]) != (0, 1):
             raise UnsupportedError("takes a part of the batch")

@@ -1,0 +1,164 @@
+"""replay: equal and different runs, what would have matched, detection with and without intermediate tensors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small_files import network
+from typer.testing import CliRunner
+
+import accelsim as acs
+from accelsim.importers.detection import candidates
+from accelsim.importers.tflite import from_tflite
+
+RUNTIMES = {"litert-ref": "tflite-reference", "litert-ruy": "tflite-ruy", "litert": "xnnpack"}
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """(path of a file, real inputs)."""
+    path = tmp_path_factory.mktemp("replay") / "net.tflite"
+    path.write_bytes(network())
+    return path, np.random.default_rng(3).uniform(-6, 6, (24, 8, 8, 3)).astype(np.float32)
+
+
+def stored(path, x, profile: str) -> np.ndarray:
+    return acs.simulate(from_tflite(path, profile), x).output
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_equal_to_the_runtime(case, runtime) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    found = acs.replay(*case, runtime)
+    assert found.equal
+    assert found.profile == RUNTIMES[runtime]
+    assert "ai-edge-litert" in found.versions
+    assert [len(op.tensors) for op in found.operators] == [1] * 7  # every tensor is shown, also behind a delegate
+    assert found.compared[0].differing == 0
+
+
+def test_differences_stand_where_they_arise(case) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    found = acs.replay(*case, "litert", profile="tflite-reference")
+    assert not found.equal
+    first = next(op for op in found.operators if op.differing)
+    assert first.kind in ("CONV_2D", "DEPTHWISE_CONV_2D")
+    assert first.alone.differing == first.differing  # nothing before it differs
+    assert "xnnpack" in first.matching
+    assert "tflite-reference" not in first.matching
+    innocent = next(op for op in found.operators if op.kind == "AVERAGE_POOL_2D")
+    assert innocent.differing > 0
+    assert innocent.alone.differing == 0
+    assert "none" not in str(found).splitlines()[0]
+
+
+@pytest.mark.parametrize("profile", ["tflite-ruy", "tflite-reference", "xnnpack"])
+def test_detection_from_outputs_alone(case, profile) -> None:
+    path, x = case
+    truth = stored(path, x, profile)
+    found = acs.replay(path, x, {"codes": truth, "probabilities": truth}, detect=True)
+    assert profile in found.detected
+    assert found.equal
+    assert all(profile in op.matching for op in found.operators)
+    wrong = [p for p in ("tflite-ruy", "tflite-reference", "xnnpack") if not np.array_equal(stored(path, x, p), truth)]
+    assert wrong  # the data tell them apart
+    assert not set(wrong) & set(found.detected)
+
+
+def test_detection_of_a_mixture(case) -> None:
+    """Outputs of no single profile: the first layer of one runtime, the rest of another."""
+    from dataclasses import replace
+
+    path, x = case
+    base, other = from_tflite(path, "tflite-ruy"), from_tflite(path, "xnnpack")
+    assert not np.array_equal(stored(path, x, "tflite-ruy"), stored(path, x, "xnnpack"))
+    mixed = replace(base, ops=(other.ops[0], *base.ops[1:]))
+    seen = acs.simulate(mixed, x, keep="all").tensors
+    found = acs.replay(path, x, {**{n: seen[n] for n in ("stem", "depthwise")}, "codes": seen["codes"],
+                                 "probabilities": seen["codes"]}, detect=True)  # fmt: skip
+    by_index = {op.index: op.matching for op in found.operators}
+    assert "xnnpack" in by_index[1]
+    assert "tflite-ruy" not in by_index[1]
+    assert "tflite-ruy" in by_index[2]
+    assert found.detected == ()
+
+
+def test_what_nothing_explains_is_said(case) -> None:
+    path, x = case
+    truth = stored(path, x, "tflite-ruy").copy()
+    truth[0, 0] ^= 1
+    found = acs.replay(path, x, {"probabilities": truth}, detect=True)
+    assert found.detected == ()
+    assert not found.equal
+    assert "no profile explains everything" in str(found)
+
+
+def test_accumulators_of_an_accelerator(case) -> None:
+    path, x = case
+    truth = stored(path, x, "tflite-reference")
+    narrow = acs.load_spec("edge-16x16").replace(
+        **{"array.accumulators.bits": 12, "array.accumulators.overflow": "saturate"}
+    )
+    assert acs.replay(path, x, {"probabilities": truth}).equal
+    assert not acs.replay(path, x, {"probabilities": truth}, spec=narrow).equal
+
+
+def test_wrong_use(case, tmp_path) -> None:
+    path, x = case
+    for arguments, message in (
+        ((path, x, "onnxruntime"), "none of litert"),
+        ((path, x[:, :4], "litert-ref"), "must have shape"),
+        ((path, (x, x)), "takes 1 inputs"),
+        ((path, x, tmp_path / "absent.npz"), "no such file"),
+        ((path, x, {"probabilities": np.zeros((3, 10), np.int8)}), "stored for 3 samples"),
+        ((path, {"a": x, "b": x}), "which array is the input"),
+    ):
+        with pytest.raises(acs.AccelsimError, match=message):
+            acs.replay(*arguments)
+    with pytest.raises(acs.AccelsimError, match="something to compare"):
+        acs.replay(path, x, detect=True)
+
+
+def test_candidates_are_all_profiles() -> None:
+    assert sorted(candidates()) == sorted(acs.list_profiles())
+
+
+def test_the_verb(case, tmp_path) -> None:
+    from accelsim.cli import build
+
+    path, x = case
+    np.savez(tmp_path / "x.npz", input=x)
+    np.savez(tmp_path / "y.npz", output=stored(path, x, "xnnpack"), other=stored(path, x, "tflite-ruy"))
+    run = CliRunner()
+    common = ["replay", str(path), "--input", str(tmp_path / "x.npz"), "--json"]
+    good = run.invoke(build(), [*common, "--against", str(tmp_path / "y.npz") + ":other", "--profile", "tflite-ruy"],
+                      obj={})  # fmt: skip
+    assert good.exit_code == 0
+    assert json.loads(good.stdout)["equal"] is True
+    out = tmp_path / "replay.json"
+    bad = run.invoke(build(), [*common, "--against", str(tmp_path / "y.npz") + ":other", "--profile", "xnnpack",
+                               "--out", str(out)], obj={})  # fmt: skip
+    assert bad.exit_code == 1
+    saved = json.loads(out.read_text())
+    assert saved["equal"] is False
+    assert saved["versions"]["numpy"] == np.__version__
+
+
+def test_networks_of_files_on_the_command_line(case, tmp_path) -> None:
+    from accelsim.cli import build
+
+    path, x = case
+    np.savez(tmp_path / "x.npz", inputs=x, labels=np.zeros(len(x), np.int64))
+    run = CliRunner()
+    for arguments in (
+        ["run", str(path), "--data", str(tmp_path / "x.npz"), "--out", str(tmp_path / "report.html")],
+        ["cost", str(path), "--profile", "xnnpack"],
+        ["certify", str(path)],
+        ["diff", str(path), str(path), "--data", str(tmp_path / "x.npz")],
+        ["explain", str(path), "stem", "1,2,3", "--data", str(tmp_path / "x.npz")],
+    ):
+        result = run.invoke(build(), [*arguments, "--json"], obj={})
+        assert result.exit_code == 0, (arguments, result.output, result.exception)
+    assert (tmp_path / "report.html").read_text().count("conv_2d_1")
