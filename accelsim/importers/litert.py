@@ -50,17 +50,21 @@ def run(file: TfliteFile, kind: str, inputs: Mapping[int, np.ndarray]) -> dict[i
             num_threads=1,
         )
         interpreter.allocate_tensors()
-        found: dict[int, list[np.ndarray]] = {index: [] for index in wanted}
+        found: dict[int, np.ndarray] = {}
         samples = len(next(iter(inputs.values())))
         for sample in range(samples):
             for index, values in inputs.items():
                 interpreter.set_tensor(index, values[sample].reshape(file.tensors[index].shape))
             interpreter.invoke()
             for index in wanted:
-                found[index].append(interpreter.get_tensor(index))
+                values = interpreter.get_tensor(index) if sample == 0 else interpreter.tensor(index)()
+                if sample == 0:
+                    found[index] = np.empty((samples, *values.shape), values.dtype)
+                found[index][sample] = values
+                del values  # a view of it would keep the interpreter from running again
     except (RuntimeError, ValueError) as error:
         raise AccelsimError(f"LiteRT cannot run {file.path}: {' '.join(str(error).split())}") from error
-    return {index: np.stack(values) for index, values in found.items()}
+    return found
 
 
 def _with_outputs(model: bytes, outputs: Sequence[int]) -> bytes:

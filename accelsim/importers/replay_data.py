@@ -122,5 +122,5 @@ def known_tensors(lowered: LoweredFile, values: Mapping[int, np.ndarray]) -> Ten
             array = np.rint(array.astype(np.float64) / info.params.scale).astype(np.int64) + info.params.zero_point
         elif name in known:
             continue
-        known[name] = array.astype(info.params.dtype)
+        known[name] = array.astype(info.params.dtype, copy=False)
     return known
