@@ -101,15 +101,16 @@ def allocate(problem: Problem, budget: float) -> Choice:
             cost[place["z", name, a]] = problem.rest.get((name, a), 0.0)
     for op, layer in problem.operators.items():
         mine = [name for name in names if name[0] == "y" and name[1] == op]
-        for name in mine:
-            cost[place[name]] = problem.costs[op, *name[2:]]
+        for variable in mine:
+            cost[place[variable]] = problem.costs[op, *variable[2:]]
         sides = [("x", layer, 2, problem.weight_bits)]
-        sides += [("z", problem.reads[op], 3, problem.activation_bits)] if problem.reads[op] else []
-        sides += [("z", problem.makes[op], 4, problem.activation_bits)] if problem.makes[op] else []
-        for kind, whose, position, widths in sides:
+        for whose, position in ((problem.reads[op], 3), (problem.makes[op], 4)):
+            if whose is not None:
+                sides.append(("z", whose, position, problem.activation_bits))
+        for kind, owner, position, widths in sides:
             for bits in widths:
-                row = {place[name]: 1.0 for name in mine if name[position] == bits}
-                rows.append(({**row, place[kind, whose, bits]: -1.0}, 0, 0))
+                row = {place[variable]: 1.0 for variable in mine if variable[position] == bits}
+                rows.append(({**row, place[kind, owner, bits]: -1.0}, 0, 0))
     matrix = lil_matrix((len(rows) + 1, len(names)))
     low, high = np.zeros(len(rows) + 1), np.zeros(len(rows) + 1)
     for i, (row, least, most) in enumerate(rows):

@@ -24,6 +24,7 @@ from accelsim.pricing import CostReport
 from accelsim.quant import check_bits
 from accelsim.search.allocation import Choice, Problem, allocate
 from accelsim.search.grid import pareto_front
+from accelsim.shapes import LoopNest
 from accelsim.simulator import simulate
 
 if TYPE_CHECKING:
@@ -325,19 +326,19 @@ class _Space:
 
     def _layer_costs(self, w: int, a: int, y: int) -> dict[str, float]:
         """MAC operator → cost where it has these widths (fixed tensors keep theirs)."""
-        tensors = dict(self.wide.tensors)
-        nests = []
-        for op in self.wide.ops:
-            nest = op.loop_nest(tensors, 1)
-            if isinstance(op, MacOp) and nest is not None:
-                a_bits = a if self._chosen(op.inputs[0]) else tensors[op.inputs[0]].bits
-                y_bits = y if self._chosen(op.output) else tensors[op.output].bits
-                nest = replace(nest, weight_bits=w, activation_bits=a_bits, output_bits=y_bits)
-            nests.append((op.name, op.kind, nest))
         if self.objective == "size":
             return {
                 op.name: op.weight.size * w / 8 + (0 if op.bias is None else op.bias.nbytes) for op in self.wide.mac_ops
             }
+        tensors = self.wide.tensors
+        nests = []
+        for op in self.wide.ops:
+            nest = op.loop_nest(tensors, 1)
+            if isinstance(nest, LoopNest):
+                a_bits = a if self._chosen(op.inputs[0]) else tensors[op.inputs[0]].bits
+                y_bits = y if self._chosen(op.output) else tensors[op.output].bits
+                nest = replace(nest, weight_bits=w, activation_bits=a_bits, output_bits=y_bits)
+            nests.append((op.name, op.kind, nest))
         priced = self._price(nests)
         return {layer.name: self._of(layer) for layer in priced.layers if layer.macs}
 

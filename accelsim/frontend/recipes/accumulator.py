@@ -12,7 +12,7 @@ from accelsim.frontend.calibrate import mac_nodes
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.recipes.coordinates import Budget, descend
 from accelsim.frontend.recipes.draft import Draft, step
-from accelsim.frontend.recipes.layerwise import adjust_layers, real_input
+from accelsim.frontend.recipes.layerwise import adjust_layers, input_grid, real_input
 from accelsim.frontend.recipes.rows import draw, input_rows
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
@@ -50,7 +50,7 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
         nonlocal done
         if op.name not in nodes:
             raise AccelsimError(f"layer {op.name!r}: 'accumulator' bounds convolutions and fully connected layers only")
-        node, x = nodes[op.name], graph.tensors[op.inputs[0]].params
+        node, x = nodes[op.name], input_grid(graph, op)
         if not op.weight_params.symmetric:
             raise AccelsimError(f"layer {node.layer!r}: 'accumulator' needs symmetric weights (weight zero point 0)")
         chosen = draw(node, len(codes), rows, torch.Generator().manual_seed(seed))

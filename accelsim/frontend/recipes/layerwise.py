@@ -15,7 +15,7 @@ from accelsim.frontend.observe import Observation
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op
 from accelsim.ops.mac import Conv2d, MacOp
-from accelsim.quant import dequantize
+from accelsim.quant import QuantParams, dequantize
 from accelsim.simulator import input_codes
 
 #: wide enough that no sum of a calibration run overflows
@@ -73,7 +73,7 @@ def calibration_codes(graph: IntegerGraph, seen: Observation) -> dict[str, np.nd
 
 def exact_accumulator(graph: IntegerGraph, op: MacOp) -> dict[str, Any]:
     """An accumulator that holds every sum of the layer: 32 bits, the fast one, wherever they are enough."""
-    x = graph.tensors[op.inputs[0]].params
+    x = input_grid(graph, op)
     largest_input = max(abs(x.qmin - op.x_zero_point), abs(x.qmax - op.x_zero_point))
     centred = op.weight.astype(np.int64).reshape(len(op.weight), -1)
     centred = np.abs(centred - np.reshape(op.weight_params.zero_point, (-1, 1)))
@@ -89,6 +89,13 @@ def held(op: MacOp, accumulators: np.ndarray) -> np.ndarray:
     limit = (1 << (bits - 1)) - 1
     clipped = np.clip(accumulators, -limit - 1, limit)
     return clipped.astype(np.int32) if np.abs(clipped).max(initial=0) < 2**31 else clipped
+
+
+def input_grid(graph: IntegerGraph, op: MacOp) -> QuantParams:
+    """The grid of what the layer reads."""
+    params = graph.tensors[op.inputs[0]].params
+    assert isinstance(params, QuantParams)  # only outputs of the network leave as accumulators
+    return params
 
 
 def real_input(graph: IntegerGraph, op: MacOp, codes: np.ndarray) -> torch.Tensor:
