@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import accelsim as acs
 from accelsim.cli import main
 
 
@@ -68,3 +69,17 @@ def test_debug_names_the_layer(cli, tmp_path) -> None:
     status, out, _ = cli("debug", "toy:build", "--samples", "10", "--json")
     held = json.loads(out)
     assert status == 0 and held["network"] == "build" and held["samples"] == 10
+
+
+def test_search_saves_what_it_reports(cli, tmp_path) -> None:
+    status, _, err = cli("search", "toy:build")
+    assert status == 2 and "pe: sized" in err
+    status, out, _ = cli("search", "toy:build", "--pe", "fused", "--max-drop", "20", "--save", "best.acsim", "--json")
+    held = json.loads(out)
+    assert status == 0 and held["network"] == "build" and held["objective"] == "energy"
+    graph = acs.load(tmp_path / "best.acsim")
+    assert {op.name: op.weight_params.bits for op in graph.mac_ops} == held["winner"]["weight_bits"]
+    assert (
+        acs.cost(graph, acs.load_spec("edge-16x16").replace(**{"array.pe": "fused"})).energy_pj
+        == held["winner"]["cost"]
+    )
