@@ -14,8 +14,8 @@ from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.ops.batch_matmul import BatchMatMul
-from accelsim.ops.mac import Conv2d, MacOp
-from accelsim.ops.transpose_conv import walked_weight
+from accelsim.ops.mac import MacOp
+from accelsim.proof.sums import chunks, inner_spans, positions, prefixes, terms_of, weights_of
 
 if TYPE_CHECKING:
     from accelsim.proof.witness import Witness
@@ -190,15 +190,20 @@ def signed_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_low, seen_high) -> LayerRange:
-    t = terms_of(graph, op, how)
+    """The widest of the ranges at the output positions that read the most of the image."""
     levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
-    ranges = [LevelRange(bits, span, *_chunks(t.step, t.lowest, t.highest, span)) for bits, _, span in levels[:-1]]
-    low, high = _prefixes(t.step, t.later, t.lowest, t.highest, t.group, t.start, t.after)
-    ranges.append(LevelRange(levels[-1][0], None, low, high))
-    weight, zero = _weights(op)
+    weight, zero = weights_of(op)
     x = graph.tensors[op.inputs[0]].params
-    width = (x.qmax - x.qmin) * np.abs((weight - zero)[:, t.inside]).sum(axis=1)
-    a2q = np.array([int(w + 1).bit_length() for w in width])
+    ends, widths = [], []
+    for position in positions(graph, op):
+        t = terms_of(graph, op, how, position.inside)
+        ends.append([*(chunks(t, span, inner) for span, inner in inner_spans(how)), prefixes(t)])
+        widths.append((x.qmax - x.qmin) * np.abs((weight - zero)[:, t.inside]).sum(axis=1))
+    ranges = [
+        LevelRange(bits, span, np.min([low for low, _ in at], axis=0), np.max([high for _, high in at], axis=0))
+        for (bits, _, span), at in zip(levels, zip(*ends, strict=True), strict=True)
+    ]
+    a2q = np.array([int(w + 1).bit_length() for w in np.max(widths, axis=0)])
     return LayerRange(op.name, tuple(ranges), a2q, seen_low, seen_high)
 
 
@@ -225,113 +230,6 @@ def _product_range(graph: IntegerGraph, op: BatchMatMul, how: Mapping[str, Any],
     ranges.append(LevelRange(levels[-1][0], None, *ends))
     seen = (None, None) if seen_low is None else (np.array([seen_low.min()]), np.array([seen_high.max()]))
     return LayerRange(op.name, tuple(ranges), signed_bits(*ends), *seen)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the outermost accumulator of a layer adds up, per channel and tap in walking order.
-
-    It holds start + sum of x * (step + later) over the taps taken + sum of x * later over those that wait, x between
-    lowest and highest per tap (codes less origin). group: taps that enter in one addition. after: the sum runs from 0
-    without later, and start and later are added at the end. inside: taps that read the image.
-    """
-
-    start: np.ndarray
-    step: np.ndarray
-    later: np.ndarray
-    lowest: np.ndarray
-    highest: np.ndarray
-    origin: int
-    group: int
-    after: bool
-    inside: np.ndarray
-
-
-def terms_of(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any]) -> Terms:
-    """The terms of a layer's sums as `how` (accumulation_order) walks them."""
-    x = graph.tensors[op.inputs[0]].params
-    weight, zero = _weights(op)
-    inside, zx = _reachable_taps(graph, op), op.x_zero_point
-    bias = np.zeros(len(weight), np.int64) if op.bias is None else op.bias.astype(np.int64)
-    if how["zero_point_at"] == "folded":
-        # -zx * sum(w) - zw * sum(x) + K * zx * zw enters with the bias; its sum(x) depends on the input
-        start = bias - zx * weight.sum(axis=1) + weight.shape[1] * zx * zero[:, 0]
-        step, later, origin = weight, -zero * np.ones_like(weight), 0
-    else:
-        start, step, later, origin = bias, weight - zero, np.zeros_like(weight), zx
-    # a tap that every output reads outside the image reads a real zero
-    lowest, highest = (np.where(inside, end, zx) - origin for end in (x.qmin, x.qmax))
-    spans = [span for _, _, span in (how.get("levels") or [])[:-1]]
-    group = spans[-1] if spans else int(how["order"].partition(":")[2] or 1)
-    return Terms(start, step, later, lowest, highest, origin, group, how["bias_at"] == "after", inside)
-
-
-def _prefixes(step, later, lowest, highest, group, start, after) -> tuple[np.ndarray, np.ndarray]:
-    """Extremes of start + sum(x * step) over each prefix + sum(x * later) over all taps, x on its grid.
-
-    after: the sum runs from 0, and start and later are added at the end.
-    """
-    at = [*range(0, step.shape[1], group), step.shape[1]]
-    low, high = _running(step, 0 * later if after else later, lowest, highest)
-    low, high = low[:, at], high[:, at]
-    if not after:
-        return low.min(axis=1) + start, high.max(axis=1) + start
-    final_low, final_high = (end[:, -1] + start for end in _running(step, later, lowest, highest))
-    return np.minimum(low.min(axis=1), final_low), np.maximum(high.max(axis=1), final_high)
-
-
-def _running(step, later, lowest, highest) -> tuple[np.ndarray, np.ndarray]:
-    """Extremes after 0, 1, … taps: those taken add x * (step + later), those that wait x * later."""
-    ends = []
-    for choose in (np.minimum, np.maximum):
-        taken = choose(lowest * (step + later), highest * (step + later))
-        waiting = choose(lowest * later, highest * later)
-        running = np.zeros((len(step), step.shape[1] + 1), np.int64)
-        np.cumsum(taken - waiting, axis=1, out=running[:, 1:])
-        ends.append(running + waiting.sum(axis=1, keepdims=True))
-    return ends[0], ends[1]
-
-
-def _chunks(step, lowest, highest, span) -> tuple[np.ndarray, np.ndarray]:
-    """Extremes over the prefixes of sums of `span` products each, started at 0."""
-    lows, highs = [], []
-    for first in range(0, step.shape[1], span):
-        part = slice(first, first + span)
-        low, high = _running(step[:, part], 0 * step[:, part], lowest[part], highest[part])
-        lows.append(low.min(axis=1))
-        highs.append(high.max(axis=1))
-    return np.min(lows, axis=0), np.max(highs, axis=0)
-
-
-def _weights(op: MacOp) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (channels, taps) in walking order, and zero points (channels, 1)."""
-    weight = walked_weight(op).reshape(op.weight.shape[0], -1).astype(np.int64)
-    zero = np.broadcast_to(np.asarray(op.weight_params.zero_point, np.int64), len(weight))
-    return weight, zero[:, None]
-
-
-def _reachable_taps(graph: IntegerGraph, op: MacOp) -> np.ndarray:
-    """Taps that lie inside the image at the output position with the most of them; bool per tap, walking order."""
-    if not isinstance(op, Conv2d):
-        return np.ones(op.weight[0].size, bool)
-    (rows, columns), _ = best_position(graph, op)
-    inside = np.outer(rows, columns)[:, :, None]
-    return np.broadcast_to(inside, op.weight.shape[1:]).reshape(-1)
-
-
-def best_position(graph: IntegerGraph, op: Conv2d) -> tuple[tuple[np.ndarray, np.ndarray], tuple[int, int]]:
-    """Row and column taps inside the image, and the output position, where most are inside."""
-    height, width, _ = graph.tensors[op.inputs[0]].shape
-    outputs = graph.tensors[op.output].shape
-    masks, places = [], []
-    for axis, size in ((0, height), (1, width)):
-        taps = np.arange(op.weight.shape[1 + axis]) * op.dilation[axis] - op.padding[axis][0]
-        at = np.arange(outputs[axis])[:, None] * op.stride[axis] + taps
-        inside = (at >= 0) & (at < size)
-        place = int(inside.sum(axis=1).argmax())
-        masks.append(inside[place])
-        places.append(place)
-    return (masks[0], masks[1]), (places[0], places[1])
 
 
 def _observed(graph: IntegerGraph, spec: AcceleratorSpec, data: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:

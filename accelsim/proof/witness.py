@@ -11,7 +11,7 @@ import numpy as np
 from accelsim.graph import IntegerGraph
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.ops.transpose_conv import TransposeConv2d
-from accelsim.proof.ranges import best_position, terms_of
+from accelsim.proof.sums import Position, positions, terms_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,14 @@ def witness(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], channel: int
     """An input that drives one output of a channel to its "high" or "low" end in the order of `how`."""
     if isinstance(op, TransposeConv2d) or not isinstance(op, MacOp):
         raise op.refuse("its bound holds for every input, but no input is made that reaches it")
-    t = terms_of(graph, op, how)
+    best = max if end == "high" else min
+    places = positions(graph, op)
+    return best((_at(graph, op, how, channel, end, place) for place in places), key=lambda found: found.reached)
+
+
+def _at(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], channel: int, end: str, position: Position) -> Witness:
+    """The input that drives the output of a channel at this position furthest."""
+    t = terms_of(graph, op, how, position.inside)
     step, later, start = t.step[channel], t.later[channel], int(t.start[channel])
     best = np.maximum if end == "high" else np.minimum
     taps = len(step)
@@ -54,23 +61,24 @@ def witness(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], channel: int
     up = factor > 0 if end == "high" else factor < 0
     codes = np.where(up, t.highest, t.lowest) + t.origin
     codes = np.where(factor == 0, op.x_zero_point, codes)
-    real = op.weight[channel].reshape(-1).astype(np.int64) - int(
-        np.broadcast_to(np.asarray(op.weight_params.zero_point), len(op.weight))[channel]
-    )
+    weight, zero = weights_of(op)
+    real = (weight - zero)[channel]
     bias = 0 if op.bias is None else int(op.bias[channel])
     total = bias + int(((codes - op.x_zero_point) * real)[t.inside].sum())
-    x, index = _placed(graph, op, channel, codes)
+    x, index = _placed(graph, op, channel, codes, position)
     return Witness(x, index, total, values[chosen])
 
 
-def _placed(graph: IntegerGraph, op: MacOp, channel: int, codes: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """An input with the taps' codes where the output that has most of them inside reads them."""
+def _placed(
+    graph: IntegerGraph, op: MacOp, channel: int, codes: np.ndarray, position: Position
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """An input with the taps' codes where the output at the position reads them."""
     info = graph.tensors[op.inputs[0]]
     x = np.full((1, *info.shape), op.x_zero_point, info.params.dtype)
     if not isinstance(op, Conv2d):
         x[:] = codes
         return x, (*[0] * len(info.shape), channel)
-    _, (oy, ox) = best_position(graph, op)
+    oy, ox = position.at
     taps = codes.reshape(op.weight.shape[1:])
     first = channel // (op.weight.shape[0] // op.groups) * op.weight.shape[3]
     for ky, kx in np.ndindex(*taps.shape[:2]):

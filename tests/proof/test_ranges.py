@@ -150,6 +150,50 @@ def test_a_witness_reaches_the_bound(size, end):
         assert values[witness.index] == witness.accumulator == bound
 
 
+def worst_over_every_position(op, size, grid, channel):
+    """Per output position: bias + the best code of every tap inside the image, in Python integers."""
+    zx, outputs = op.x_zero_point, op.output_shape([(*size, 4)])
+    ends = []
+    for oy, ox in np.ndindex(*outputs[:2]):
+        low = high = int(op.bias[channel])
+        for ky, kx, c in np.ndindex(*op.weight.shape[1:]):
+            iy = oy * op.stride[0] + ky - op.padding[0][0]
+            ix = ox * op.stride[1] + kx - op.padding[1][0]
+            if 0 <= iy < size[0] and 0 <= ix < size[1]:
+                products = [(code - zx) * int(op.weight[channel, ky, kx, c]) for code in (grid.qmin, grid.qmax)]
+                low, high = low + min(products), high + max(products)
+        ends.append((low, high))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 2), (2, 5), (3, 3), (5, 6)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
+def test_no_position_of_a_small_padded_image_is_worse_than_the_bound(size, stride):
+    # 2 pixels under 3 taps: taps (1, 2) at one output, (0, 1) at the next, and neither is the worst for every weight
+    graph, spec = convolution(size=size, stride=stride), spec_with(bits=32)
+    found, op = certify(graph, spec), graph.ops[0]
+    for channel in range(4):
+        low, high = worst_over_every_position(op, size, graph.tensors["x"].params, channel)
+        layer = found.layer("conv")
+        assert (layer.low[channel], layer.high[channel]) == (low, high)
+        for end, bound in (("low", low), ("high", high)):
+            witness = found.witness("conv", channel, end)
+            values, _ = op.accumulate([witness.x], kernels, spec.array.accumulators.kernel_kwargs())
+            assert values[witness.index] == witness.accumulator == bound
+
+
+def test_inner_accumulators_of_a_tree_are_bounded_where_it_adds():
+    # with folded zero points a padded tap adds -7 * weight: a tree that adds both at once never holds one of them
+    graph = convolution(size=(1, 1))
+    graph.ops[0].weight[:] = 0
+    graph.ops[0].weight[:, 0, 0] = (50, -50)
+    levels = [{"bits": 24, "overflow": "wrap", "span": 2}, {"bits": 32, "overflow": "wrap"}]
+    for order, low in (("tree:2", 0), ("serial", -350)):
+        layer = certify(graph, spec_with(levels=levels, order=order, zero_point="folded")).layer("conv")
+        assert set(layer.levels[0].low.tolist()) == {low}
+        assert set(layer.levels[0].high.tolist()) == {0}
+
+
 def test_the_accumulator_overflows_below_the_safe_bits_and_not_at_them():
     graph = convolution()
     bits = certify(graph, spec_with(bits=32)).layer("conv").safe_bits
