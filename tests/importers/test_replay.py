@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from single_operators import SINGLE
 from small_files import network
 from typer.testing import CliRunner
 
@@ -37,6 +38,16 @@ def test_equal_to_the_runtime(case, runtime) -> None:
     assert "ai-edge-litert" in found.versions
     assert [len(op.tensors) for op in found.operators] == [1] * 7  # every tensor is shown, also behind a delegate
     assert found.compared[0].differing == 0
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_sums_of_16_bit_codes_have_64_bits(runtime, tmp_path) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    model, (a, b) = SINGLE["batch_matmul_int16"](np.random.default_rng(3))
+    path = tmp_path / "matmul.tflite"
+    path.write_bytes(model)
+    a, b = (np.where(x > 0, x.dtype.type(32767), x.dtype.type(-32768)) for x in (a, b))  # sums leave 32 bits
+    assert acs.replay(path, (a, b), runtime).equal
 
 
 def test_differences_stand_where_they_arise(case) -> None:

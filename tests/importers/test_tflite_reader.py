@@ -115,6 +115,19 @@ def test_cycles_and_second_definitions_are_refused() -> None:
             lower_tflite(parse_tflite(m.build([tensors["x"]], [tensors["a"]])))
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "outputs"),
+    [("RELU", [], [1]), ("RELU", [-1], [1]), ("RELU", [0], []), ("RELU", [0], [-1]), ("MAXIMUM", [0], [1]),
+     ("CONCATENATION", [], [1]), ("SPLIT", [0], [1]), ("RESHAPE", [-1, 0], [1])],
+)  # fmt: skip
+def test_missing_operands_are_refused(kind, inputs, outputs) -> None:
+    m = Model()
+    x, y = m.tensor("x", [1, 4], scale=0.1), m.tensor("y", [1, 4], scale=0.1)
+    m.operator(kind, inputs, outputs)
+    with pytest.raises(acs.AccelsimError, match=rf"operator 0 \({kind}\): has operands"):
+        lower_tflite(parse_tflite(m.build([x], [y])))
+
+
 def test_operators_that_ask_for_gigabytes_are_refused() -> None:
     m = Model()
     x = m.tensor("x", [1, 4, 4, 3], scale=0.1)
