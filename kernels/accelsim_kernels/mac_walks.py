@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from accelsim_kernels import simd
+from accelsim_kernels import mac_saturate, simd
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_exact_plan import Walk
+from accelsim_kernels.mac_saturate import Saturation
 
 _SHORT = 1 << 15
 _HALF = 1 << 30
+#: root mean square of activations after a ReLU, as measured in networks
+_TYPICAL = 50.0
 #: (accumulator bits up to which, steps of four products certified at once): short chunks seldom come near the end
 _CHUNKS = ((18, 16), (20, 32), (32, 64))
 
@@ -24,7 +27,7 @@ def choose(
     how: Accumulator,
     sums_fit: bool,
     return_events: bool,
-) -> Walk | None:
+) -> Walk | Saturation | None:
     """The tile for a single-level accumulator, or None where it needs the general walk.
 
     sums_fit: every exact prefix fits 32 bits. Operands must fit int16 without their zero points, one sum of `group`
@@ -47,7 +50,22 @@ def choose(
     )
     if group > 1 and (group % 2 or group > 16 or (run % 2 and run != shape.depth)):
         return None
+    watched = return_events or level.overflow == "raise"
     chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
+    certifies = (
+        level.overflow == "saturate"
+        and 16 < level.bits < 32
+        and group == 1
+        and x_low == 0
+        and x_dtype.itemsize == 1
+        and max(-w_low, w_high + 1) <= 128
+        and simd.current() == "avx512vnni"
+        and _may_certify(w, shape.depth, level.maximum, chunk)
+    )
+    if not certifies:
+        saturation = mac_saturate.choose(shape, (x_low, x_high, w_low, w_high), bias, how, watched)
+        if saturation is not None:
+            return saturation
     if level.overflow != "saturate":
         if not sums_fit or level.bits == 32:
             return None
@@ -61,22 +79,21 @@ def choose(
         and min(x_low * w_high, x_high * w_low) >= -_SHORT
     ):
         kind = "sat16" if level.bits == 16 else "clip16"
-    elif (
-        group == 1
-        and x_low == 0
-        and x_dtype.itemsize == 1
-        and max(-w_low, w_high + 1) <= 128
-        and (simd.current() == "avx512vnni")
-        and _may_certify(w, level.maximum, chunk)
-    ):
+    elif certifies:
         kind = "certify"
     else:
         kind = "clip32"
-    watched = return_events or level.overflow == "raise"
     return Walk(kind, group, watched, level.minimum, level.maximum, how.bias_at == "after", chunk)
 
 
-def _may_certify(w: np.ndarray, most: int, chunk: int) -> bool:
-    """Whether a chunk's positive products, at a quarter of the activations' range, are likely to leave room."""
-    mean = float(np.abs(w.astype(np.int16)).mean()) if w.size else 0.0
-    return mean / 2 * 4 * chunk * 255 / 4 <= most
+def _may_certify(w: np.ndarray, depth: int, most: int, chunk: int) -> bool:
+    """Whether sums are likely to stay away from the limit, and chunks to be certified.
+
+    For activations whose root mean square is a fifth of their range: three standard deviations of a sum of products of
+    random signs, and a chunk's positive products at a quarter of the range.
+    """
+    if not w.size:
+        return False
+    taken = w.astype(np.float32)
+    deviation = _TYPICAL * float(np.sqrt(np.square(taken).mean() * depth))
+    return 3 * deviation <= most and float(np.abs(taken).mean()) / 2 * 4 * chunk * 255 / 4 <= most
