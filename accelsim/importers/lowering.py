@@ -122,6 +122,9 @@ class Lowering:
         )
 
     def _lower(self, op: FileOperator) -> str | None:
+        touched = {self.file.tensors[i].type for i in (*op.inputs, *op.outputs) if i >= 0}
+        if op.kind not in ("QUANTIZE", "DEQUANTIZE") and touched & {"UINT8", "UINT16"}:
+            return "computes with unsigned codes; those of signed 8 and 16 bits are known"
         before, wanted = len(self.ops), _OPERANDS.get(op.kind, 1)
         if len(op.inputs) < wanted or not op.outputs or min(*op.inputs[:wanted], *op.outputs, 0) < 0:
             return f"has operands {op.inputs} and results {op.outputs}; it needs {wanted} and at least 1"

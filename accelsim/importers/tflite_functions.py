@@ -30,13 +30,13 @@ from accelsim.quant import QuantParams
 _CONVERTIBLE = (2.0**-8, 2.0**7)
 
 
-def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int]) -> None:
+def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int], delegated: bool = True) -> None:
     """The input on the output's grid, clamped; nothing but the clamp where both grids are one."""
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
     if x == y:
         to.emit(Clamp, op, [to.input(op, 0)], op.outputs[0], **clamp)
         return
-    numerics = to.numerics(operator, max(x.bits, y.bits))
+    numerics = to.numerics(operator, max(x.bits, y.bits), delegated)
     scales = x.scale, 1.0, y.scale
     if max(x.bits, y.bits) > 8 and numerics.tail_scheme is not None:  # vectors are of 8-bit codes only
         numerics = replace(numerics, scheme=numerics.tail_scheme, tail_scheme=None)
@@ -70,9 +70,11 @@ def quantize(op: FileOperator, to: Lowering) -> None:
     if to.params(source.index) == y:
         to.alias(op, to.input(op, 0), op.outputs[0])
         return
-    ratio = to.params(source.index).scale / y.scale
-    delegated = to.params(source.index).bits == y.bits == 8 and _CONVERTIBLE[0] <= ratio <= _CONVERTIBLE[1]
-    rescaled(op, to, "convert" if delegated and to.defines("convert") else "requantize", real_clamp(None, None, y))
+    x = to.params(source.index)
+    delegated = (x.bits, x.signed) == (8, True) == (y.bits, y.signed)
+    delegated = delegated and _CONVERTIBLE[0] <= x.scale / y.scale <= _CONVERTIBLE[1]
+    operator = "convert" if delegated and to.defines("convert") else "requantize"
+    rescaled(op, to, operator, real_clamp(None, None, y), delegated)
 
 
 @lowers("DEQUANTIZE")

@@ -323,6 +323,24 @@ SINGLE["requantize"] = lambda rng: _unary(rng, "QUANTIZE", options="QuantizeOpti
 SINGLE["requantize_int16"] = lambda rng: _unary(rng, "QUANTIZE", "INT16", options="QuantizeOptions")
 
 
+def _unsigned(rng: Rng, to_unsigned: bool) -> Case:
+    """Unsigned codes at the ends of a file: the same scale, zero points 128 apart, or any other grid."""
+    one = One(rng, "INT8" if to_unsigned else "UINT8")
+    grid = one.grid()
+    x = one.input([1, int(rng.integers(1, 60))], grid)
+    shift = 128 if to_unsigned else -128
+    other = {"scale": grid["scale"], "zero_point": grid["zero_point"] + shift}
+    if rng.random() < 0.5:
+        other = {"scale": one.grid()["scale"], "zero_point": other["zero_point"]}
+    y = one.model.tensor("y", one.model.tensors[x]["shape"], "UINT8" if to_unsigned else "INT8", **other)
+    one.model.operator("QUANTIZE", [x], [y], "QuantizeOptions")
+    return one.done(y)
+
+
+SINGLE["from_unsigned"] = lambda rng: _unsigned(rng, False)
+SINGLE["to_unsigned"] = lambda rng: _unsigned(rng, True)
+
+
 def _softmax(rng: Rng, kind="INT8") -> Case:
     one = One(rng, kind)
     shape = [1, int(rng.integers(1, 40)), int(rng.integers(1, 100))]
