@@ -10,22 +10,22 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim_kernels._jit import njit
-from accelsim_kernels._memory import call, copy_bytes, next_index, view
+from accelsim_kernels._memory import call, copy_bytes, next_job, view
 from accelsim_kernels.mac_exact_job import fill_strip, finish
 from accelsim_kernels.mac_exact_plan import Arg
 from accelsim_kernels.mac_saturate_plan import MOST_ROWS, RUN_WORDS, SETTLED, Sat
 
 
 def run_jobs():
-    """Take jobs off the shared counter until none is left; arguments: mac_exact_plan.Arg, then Sat."""
+    """Take jobs until none is left; arguments: mac_exact_plan.Arg, then Sat."""
     count = len(Arg) + len(Sat)
 
     def kernel(arguments, worker, workers):
         given = view(arguments, count, np.int64)
         scratch = (given[Arg.scratch] + worker * given[Arg.scratch_bytes] + 63) // 64 * 64
         while True:
-            job = next_index(given[Arg.counter])
-            if job >= given[Arg.jobs]:
+            job = next_job(given[Arg.counter], given[Arg.jobs], worker, workers)
+            if job < 0:
                 break
             _one_job(given, job, scratch)
 
