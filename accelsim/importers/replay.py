@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from accelsim.importers.tflite import DEFAULT_PROFILE, RUNTIMES, LoweredFile, lo
 from accelsim.importers.tflite_file import read_tflite
 from accelsim.simulator import accumulation_orders
 from accelsim.versions import versions
+
+#: elements of one side's tensors that are alive at once
+_ALIVE = 1 << 27
 
 
 def replay(
@@ -49,36 +53,90 @@ def replay(
     lowered = lower_tflite(file, chosen)
     settled = profile is not None or runtime is not None
     inputs = Inputs(lowered, read_arrays(x) if isinstance(x, (str, Path)) else x)
+    samples = len(next(iter(inputs.codes.values())))
     found = dict(versions())
+    stored: Tensors = {}
+    given: Mapping[int, np.ndarray] = {}
     if runtime is not None:
         found["ai-edge-litert"] = litert.version()
-        seen = known_tensors(lowered, litert.run(file, runtime, inputs.for_runtime()))
-    else:
-        seen = {} if against is None else _stored(lowered, against)
-    samples = len(next(iter(inputs.codes.values())))
-    _check_samples(seen, samples)
-    detective = Detective(lowered, {**seen, **inputs.codes})
-    matching = _detected(detective) if detect else {}
-    explained = _common(detective, matching) if detect else None
+        given = inputs.for_runtime()
+    elif against is not None:
+        stored = _stored(lowered, against)
+        _check_samples(stored, samples)
+
+    def seen_of(part: slice) -> Tensors:
+        if runtime is None:
+            return {name: values[part] for name, values in stored.items()}
+        return known_tensors(lowered, litert.run(file, runtime, {i: values[part] for i, values in given.items()}))
+
+    parts = _parts(lowered, inputs.codes, seen_of, spec, detect)
+    matching = {row.index: row.matching or () for row in parts.operators}
+    explained = _common(matching) if detect else None
     if explained and not settled and explained[0] != lowered.graph.profile:
         lowered = lower_tflite(file, explained[0])
+        parts = _parts(lowered, inputs.codes, seen_of, spec, False, matching)
     graph = lowered.graph
-    arrays = runtime_accumulators(graph) if spec is None else _accumulators(graph, spec)
-    ours = in_batches(graph.ops, inputs.codes, arrays)
-    rows = [_row(index, lowered, ours, seen, detective, matching.get(index)) for index in detective.indices]
+    other = "arrays" if isinstance(against, Mapping) else str(against)
     return Replay(
         model=str(model),
         profile=graph.profile,
-        against=None
-        if against is None
-        else runtime or (str(against) if not isinstance(against, Mapping) else "arrays"),
+        against=None if against is None else runtime or other,
         samples=samples,
-        outputs={name: ours[name] for name in graph.outputs},
-        compared=tuple(_compare(name, ours[name], seen[name]) for name in graph.outputs if name in seen),
-        operators=tuple(rows),
+        outputs=parts.outputs,
+        compared=parts.compared,
+        operators=parts.operators,
         detected=explained,
         versions=found,
         notes=() if settled or explained else graph.notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    outputs: Tensors
+    compared: tuple[TensorComparison, ...]
+    operators: tuple[OperatorReplay, ...]
+
+
+def _parts(
+    lowered: LoweredFile,
+    codes: Tensors,
+    seen_of: Callable[[slice], Tensors],
+    spec: Any,
+    detect: bool,
+    matching: Mapping[int, tuple[str, ...]] | None = None,
+) -> _Compared:
+    """Run and compare some samples at a time: every tensor of both sides is alive at once.
+
+    matching: profiles of the operators where they are known already.
+    """
+    graph = lowered.graph
+    arrays = runtime_accumulators(graph) if spec is None else _accumulators(graph, spec)
+    samples = len(next(iter(codes.values())))
+    step = max(1, _ALIVE // sum(info.elements for info in graph.tensors.values()))
+    merged: _Compared | None = None
+    for start in range(0, samples, step):
+        part = slice(start, start + step)
+        some = {name: values[part] for name, values in codes.items()}
+        seen = seen_of(part)
+        detective = Detective(lowered, {**seen, **some})
+        found = _detected(detective) if detect else matching or {}
+        ours = in_batches(graph.ops, some, arrays)
+        new = _Compared(
+            {name: ours[name] for name in graph.outputs},
+            tuple(_compare(name, ours[name], seen[name]) for name in graph.outputs if name in seen),
+            tuple(_row(i, lowered, ours, seen, detective, found.get(i)) for i in detective.indices),
+        )
+        merged = new if merged is None else _merged(merged, new)
+    assert merged is not None  # input_codes() refuses empty inputs
+    return merged
+
+
+def _merged(a: _Compared, b: _Compared) -> _Compared:
+    return _Compared(
+        {name: np.concatenate([values, b.outputs[name]]) for name, values in a.outputs.items()},
+        tuple(map(TensorComparison.plus, a.compared, b.compared)),
+        tuple(map(OperatorReplay.plus, a.operators, b.operators)),
     )
 
 
@@ -91,9 +149,9 @@ def _detected(detective: Detective) -> dict[int, tuple[str, ...]]:
     return {index: whole[index] if found is None else found for index, found in local.items()}
 
 
-def _common(detective: Detective, matching: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+def _common(matching: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
     """Profiles that explain every operator."""
-    first = matching[detective.indices[0]] if detective.indices else ()
+    first = next(iter(matching.values()), ())
     return tuple(name for name in first if all(name in names for names in matching.values()))
 
 

@@ -25,6 +25,11 @@ class TensorComparison:
     differing: int
     largest: int
 
+    def plus(self, other: TensorComparison) -> TensorComparison:
+        """Of the same tensor for more samples."""
+        largest = max(self.largest, other.largest)
+        return TensorComparison(self.tensor, self.elements + other.elements, self.differing + other.differing, largest)
+
 
 @dataclass(frozen=True)
 class OperatorReplay:
@@ -42,6 +47,17 @@ class OperatorReplay:
     alone: TensorComparison | None
     scheme: str | None
     matching: tuple[str, ...] | None
+
+    def plus(self, other: OperatorReplay) -> OperatorReplay:
+        """The same operator for more samples; what matches must match all of them."""
+        alone = self.alone or other.alone
+        if self.alone is not None and other.alone is not None:
+            alone = self.alone.plus(other.alone)
+        matching = other.matching if self.matching is None else self.matching
+        if self.matching is not None and other.matching is not None:
+            matching = tuple(name for name in self.matching if name in other.matching)
+        tensors = tuple(map(TensorComparison.plus, self.tensors, other.tensors))
+        return dataclasses.replace(self, tensors=tensors, alone=alone, matching=matching)
 
     @property
     def differing(self) -> int:

@@ -96,6 +96,24 @@ def test_detection_of_a_mixture(case) -> None:
     assert found.detected == ()
 
 
+def test_parts_add_up(case, monkeypatch) -> None:
+    import accelsim.importers.replay as module
+
+    path, x = case
+    truth = stored(path, x, "xnnpack")
+    whole = [acs.replay(path, x, {"probabilities": truth}, detect=True),
+             acs.replay(path, x, {"probabilities": truth}, profile="tflite-ruy")]  # fmt: skip
+    monkeypatch.setattr(module, "_ALIVE", 6000)  # a few samples at a time
+    parts = [acs.replay(path, x, {"probabilities": truth}, detect=True),
+             acs.replay(path, x, {"probabilities": truth}, profile="tflite-ruy")]  # fmt: skip
+    for a, b in zip(whole, parts, strict=True):
+        assert a.equal == b.equal
+        assert a.compared == b.compared
+        assert np.array_equal(a.outputs["codes"], b.outputs["codes"])
+    assert whole[0].profile == parts[0].profile == "xnnpack"
+    assert [op.tensors for op in whole[1].operators] == [op.tensors for op in parts[1].operators]
+
+
 def test_what_nothing_explains_is_said(case) -> None:
     path, x = case
     truth = stored(path, x, "tflite-ruy").copy()
