@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from accelsim.errors import AccelsimError
 from accelsim.importers.replay_steps import Tensors, Variants, in_batches, runtime_accumulators
 from accelsim.importers.tflite import LoweredFile
 from accelsim.ops.base import Op
@@ -51,11 +52,20 @@ class Detective:
             if found is None:
                 continue
             if found[1] not in verdicts:
-                outputs = self.variants.run(index, profile, given) or {}
-                verdicts[found[1]] = all(np.array_equal(outputs[i], self.known[names[i]]) for i in results)
+                outputs = self._outputs(index, profile, given)
+                verdicts[found[1]] = bool(outputs) and all(
+                    np.array_equal(outputs[i], self.known[names[i]]) for i in results
+                )
             if verdicts[found[1]]:
                 matching.append(profile)
         return tuple(matching)
+
+    def _outputs(self, index: int, profile: str, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Of the operator under a profile; empty where its arithmetic has no such use (a window with padding …)."""
+        try:
+            return self.variants.run(index, profile, given) or {}
+        except AccelsimError:
+            return {}
 
     def by_substitution(self) -> dict[int, tuple[str, ...]]:
         """Profiles of every operator that leave all known tensors as they were seen, given those of the others.
@@ -114,8 +124,8 @@ class Detective:
             groups[profile] = made[key]
         return groups
 
-    def _start(self, groups: Mapping[int, Mapping[str, tuple]]) -> tuple[dict[int, tuple], int]:
-        best: tuple[dict[int, tuple], int] | None = None
+    def _start(self, groups: Mapping[int, Mapping[str, tuple]]) -> tuple[dict[int, tuple], float]:
+        best: tuple[dict[int, tuple], float] | None = None
         seen: set[tuple[str, ...]] = set()
         for profile in candidates():
             if any(profile not in groups[index] for index in self.indices):
@@ -141,13 +151,19 @@ class Detective:
     def _inputs(self) -> Tensors:
         return {name: self.known[name] for name in self.lowered.graph.inputs}
 
-    def _wrong(self, choice: Mapping[int, tuple[str, tuple[Op, ...]]]) -> int:
-        found = in_batches(self._ops(choice), self._inputs(), self.arrays)
+    def _wrong(self, choice: Mapping[int, tuple[str, tuple[Op, ...]]]) -> float:
+        try:
+            found = in_batches(self._ops(choice), self._inputs(), self.arrays)
+        except AccelsimError:  # an arithmetic that has no such use
+            return np.inf
         return sum(int(np.count_nonzero(found[name] != x)) for name, x in self.known.items() if name in found)
 
     def _explains(self, ops: Sequence[Op], tensors: Tensors) -> bool:
         """Whether operators from some place on still give every known tensor that they define."""
         made = {op.output for op in ops}
         given = {name: x for name, x in tensors.items() if name not in made}
-        found = in_batches(tuple(ops), given, self.arrays)
+        try:
+            found = in_batches(tuple(ops), given, self.arrays)
+        except AccelsimError:
+            return False
         return all(np.array_equal(found[name], x) for name, x in self.known.items() if name in made)

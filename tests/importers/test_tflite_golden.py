@@ -33,3 +33,15 @@ def test_the_profiles_differ_where_the_runtimes_do() -> None:
     for profile, right in zip(PROFILES, outputs, strict=True):
         run = acs.simulate(acs.from_tflite(path, profile), x).output
         assert [bool(np.array_equal(run, other)) for other in outputs] == [o is right for o in outputs]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", MODELS)
+def test_detection_from_inputs_and_outputs(name: str, profile: str) -> None:
+    path = SHARED / "vectors" / "tflite" / f"{name}.tflite"
+    found = acs.replay(path, path.with_suffix(".npz"), f"{path.with_suffix('.npz')}:{PROFILES[profile]}", detect=True)
+    assert found.equal
+    assert profile in found.detected
+    with np.load(path.with_suffix(".npz")) as file:
+        different = {p for p, column in PROFILES.items() if not np.array_equal(file[column], file[PROFILES[profile]])}
+    assert not different & set(found.detected)  # what the data tell apart is told apart
