@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral, Real
 
 from accelsim_kernels import domain
 from accelsim_kernels.names import SCHEMES
@@ -12,6 +13,9 @@ from accelsim_kernels.reference.requantization import code_of
 
 from accelsim.errors import AccelsimError
 from accelsim.requant import decompose
+
+#: output codes that the worst error is searched over, step by step
+_MOST_CODES = 2**17
 
 #: schemes with an integer multiplier, whose width is a choice
 MULTIPLIER_SCHEMES = tuple(name for name, scheme in SCHEMES.items() if scheme.params[0] == "multiplier")
@@ -43,10 +47,19 @@ def decompose_multiplier(
     """The multiplier and shift of a real scale at a multiplier width of 4 .. 32 bits, with its exact errors.
 
     scheme: one with an integer multiplier (MULTIPLIER_SCHEMES). Raises AccelsimError for another one, a width
-    outside 4 .. 32, or a scale that the scheme cannot express.
+    outside 4 .. 32, a scale that the scheme cannot express, or more than 2**17 codes from qmin to qmax.
     """
     if scheme not in MULTIPLIER_SCHEMES:
         raise AccelsimError(f"{scheme!r} has no multiplier; those with one: {', '.join(MULTIPLIER_SCHEMES)}")
+    if not isinstance(scale, Real):
+        raise AccelsimError(f"scale must be one positive number, got {scale!r}: decompose one channel at a time")
+    for name, value in (("qmin", qmin), ("qmax", qmax)):
+        if not isinstance(value, Integral):
+            raise AccelsimError(f"{name} must be an integer code, got {value!r}")
+    if not 0 <= qmax - qmin < _MOST_CODES:
+        raise AccelsimError(
+            f"qmin {qmin} to qmax {qmax}: give the lowest code first and at most 2**17 codes, each of which is searched"
+        )
     params = decompose(scheme, float(scale), bits=bits)
     exact = Fraction(float(scale))
     digits = 15 if scheme in ("tosa-16", "cmsis-nn-s64") else 31
@@ -68,6 +81,8 @@ def smallest_multiplier(
 
     AccelsimError where even 32 bits miss the bound: rounding alone leaves an error of at least 1/2.
     """
+    if not isinstance(bound_lsb, Real) or not bound_lsb > 0:
+        raise AccelsimError(f"bound_lsb must be a positive number of output codes, got {bound_lsb!r}")
     for bits in range(4, 33):
         found = decompose_multiplier(scale, scheme, bits, qmin=qmin, qmax=qmax)
         if found.worst_error_lsb <= bound_lsb:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,8 @@ def decompose(
     """
     if scheme not in SCHEMES:
         raise AccelsimError(f"unknown requantization scheme {scheme!r}; known: {', '.join(SCHEMES)}")
-    if not 4 <= bits <= 32:
-        raise AccelsimError(f"multiplier width must be 4 to 32 bits, got {bits}")
+    if not isinstance(bits, Integral) or not 4 <= bits <= 32:
+        raise AccelsimError(f"multiplier width must be 4 to 32 bits, got {bits!r}")
     real = _effective(scheme, scale, product)
     if scheme == "finn-thresholds":
         raise AccelsimError("finn-thresholds needs zero_point, qmin and qmax: use Requantizer.from_scale")
@@ -162,7 +163,10 @@ def _effective(scheme: str, scale: Any, product: str | None) -> np.ndarray:
         default = "float32" if scheme in FLOAT32_SCHEMES else "float64"
         real = np.asarray(effective_scale(*scale, product=product or default))
     else:
-        real = np.asarray(scale, np.float64)
+        try:
+            real = np.asarray(scale, np.float64)
+        except (TypeError, ValueError):
+            raise AccelsimError(f"scale must be a positive number or one per channel, got {scale!r}") from None
     if real.ndim > 1 or real.size == 0 or not (np.isfinite(real).all() and (real > 0).all()):
         raise AccelsimError(f"scale must be positive and finite, a number or one per channel, got {scale}")
     return real

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from accelsim.requant import Requantizer
 METHODS = ("auto", "exhaustive", "thresholds", "smt")
 #: accumulators evaluated at a time where a side is the user's own code
 _BLOCK = 2**20
+#: accumulators that are counted one by one at most, some minutes of them
+_MOST_ACCUMULATORS = 2**36
 #: codes whose thresholds are searched for at once
 _MOST_STEPS = 2**17
 
@@ -111,15 +114,27 @@ def prove(
         raise AccelsimError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     if scale is not None and (multiplier is not None or shift is not None):
         raise AccelsimError("give a scale, or multiplier and shift, not both")
+    _check_integers(multiplier=multiplier, shift=shift, zero_point=zero_point, qmin=qmin, qmax=qmax, limit=limit)
+    accumulator_range = _pair(accumulator_range)
     if limit < 0:
         raise AccelsimError(f"limit must be 0 or more counterexamples, got {limit}")
+    if qmin > qmax:
+        raise AccelsimError(f"qmin {qmin} is above qmax {qmax}")
+    for name, given in (("params_a", params_a), ("params_b", params_b)):
+        if given is not None and not isinstance(given, Mapping):
+            raise AccelsimError(f"{name} must be a dict of the scheme's parameters, got {given!r}")
     start = time.perf_counter()
     request = {"method": method, "limit": limit, "accumulator_range": accumulator_range}
     numbers = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
     explicit = params_a is not None or params_b is not None or not (isinstance(a, str) and isinstance(b, str))
     if method == "smt" or (method == "auto" and scale is None and multiplier is None and not explicit):
         integer = isinstance(a, str) and isinstance(b, str) and _has_multiplier(a) and _has_multiplier(b)
-        if integer and multiplier is None and scale is None:
+        if integer and multiplier is None and scale is None and not explicit:
+            if accumulator_range is not None:
+                raise AccelsimError(
+                    "the solver takes every accumulator that both schemes are defined for: leave accumulator_range "
+                    "out, or give a multiplier or a scale"
+                )
             from accelsim.proof.smt import prove_all_multipliers
 
             return prove_all_multipliers(a, b, shift=shift, **numbers, request=request)
@@ -127,7 +142,7 @@ def prove(
             raise AccelsimError("the solver compares two schemes with an integer multiplier, left open")
     common = {"scale": scale, "multiplier": multiplier, "shift": shift, **numbers}
     sides = make_side(a, params=params_a, **common), make_side(b, params=params_b, **common)
-    domain = _domain(sides, accumulator_range)
+    domain = _domain(sides, accumulator_range, method)
     schemes = all(isinstance(side, SchemeSide) for side in sides)
     if method == "thresholds":
         if not (schemes and all(side.monotone for side in sides)):
@@ -144,15 +159,38 @@ def prove(
     )  # fmt: skip
 
 
+def _check_integers(**given: Any) -> None:
+    """AccelsimError naming the first argument that is no integer; multiplier and shift may be left out."""
+    for name, value in given.items():
+        if value is None and name in ("multiplier", "shift"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise AccelsimError(f"{name} must be an integer, got {value!r}")
+
+
+def _pair(wanted: Any) -> tuple[int, int] | None:
+    """accumulator_range as two Python integers."""
+    if wanted is None:
+        return None
+    try:
+        low, high = wanted
+        _check_integers(lowest=low, highest=high)
+    except (TypeError, ValueError):
+        raise AccelsimError(f"accumulator_range must be two integers (lowest, highest), got {wanted!r}") from None
+    return int(low), int(high)
+
+
 def _has_multiplier(name: str) -> bool:
     return name in SCHEMES and SCHEMES[name].params == ("multiplier", "shift")
 
 
-def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None) -> tuple[int, int]:
+def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None, method: str) -> tuple[int, int]:
     ranges = [side.accumulator_range() for side in sides]
     low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     if wanted is None:
         low, high = max(low, -(2**31)), min(high, 2**31 - 1)
+        if low > high:
+            raise AccelsimError("no int32 accumulator is legal for both sides: give an accumulator_range")
         return low, high
     if wanted[0] > wanted[1]:
         raise AccelsimError(f"accumulator range {wanted[0]} .. {wanted[1]}: give the lowest first")
@@ -160,7 +198,12 @@ def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None) -> tuple[i
         raise AccelsimError(
             f"accumulator range {wanted[0]} .. {wanted[1]} leaves the domain {low} .. {high} of the two sides"
         )
-    return int(wanted[0]), int(wanted[1])
+    if wanted[1] - wanted[0] >= _MOST_ACCUMULATORS and method != "thresholds":
+        raise AccelsimError(
+            f"accumulator range {wanted[0]} .. {wanted[1]} is too large to count: give at most 2**36 accumulators, or "
+            "method='thresholds' for two monotone schemes"
+        )
+    return wanted
 
 
 def _exhaustive_schemes(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit: int):

@@ -21,8 +21,8 @@ from accelsim.proof.sides import SchemeSide
 
 #: schemes that the solver has a definition of: with multipliers below 2**31 and 32-bit accumulators …
 _KNOWN = ("tflite-double", "tflite-ruy", "tflite-single", "cmsis-nn", "tosa-single", "tosa-double")
-#: … and with multipliers below 2**15 and 48-bit accumulators
-_NARROW = ("tosa-16", "cmsis-nn-s64")
+#: … and with multipliers below 2**15 and 48-bit accumulators; tflite-int16x8 reduces 31 bits to these
+_NARROW = ("tflite-int16x8", "tosa-16", "cmsis-nn-s64")
 _WIDTH = 64
 
 
@@ -31,8 +31,9 @@ def prove_all_multipliers(
 ) -> Proof:
     """Compare two schemes for all multipliers, 0 .. 2**31 - 1 or 2**15 - 1, at one shift or at all legal for both.
 
-    Raises AccelsimError where a scheme has no definition for the solver, one multiplier is not the other's, or
-    bitwuzla is not installed.
+    tflite-int16x8 is given each multiplier below 2**15 times 2**16, which it reduces to that multiplier: so all that
+    it can multiply by are compared. Raises AccelsimError where a scheme has no definition for the solver, one
+    multiplier is not the other's, or bitwuzla is not installed.
     """
     start = time.perf_counter()
     known = (*_KNOWN, *_NARROW)
@@ -53,14 +54,13 @@ def prove_all_multipliers(
     shifts = [shift] if shift is not None else sorted(range(low, high + 1), key=lambda s: (abs(s), s))
     for s in shifts:
         if not _equal_at(a, b, s):
-            found += _search(a, b, s, limits, request["limit"])
+            found = _search(a, b, s, limits, max(request["limit"], 1))
             if not found:
                 raise AccelsimError(
                     f"{a} and {b} at shift {s}: neither shown equal, nor a counterexample found; give a "
                     "multiplier to compare exhaustively"
                 )
             break
-    found.sort(key=lambda c: (abs(c.accumulator), c.accumulator))
     top = 2 ** (_bits(a) - 1) if shift is None else _largest(a, b, shift)
     domain = (-top, top - 1)
     sides: list[dict[str, Any]] = [
@@ -73,7 +73,11 @@ def prove_all_multipliers(
         for n in (a, b)
     ]
     for side in sides:
-        side |= {"multiplier": f"0 .. 2**{_digits(a)} - 1", "shift": f"{low} .. {high}" if shift is None else shift}
+        reduced = " after its reduction" if side["scheme"] == "tflite-int16x8" else ""
+        side |= {
+            "multiplier": f"0 .. 2**{_digits(a)} - 1{reduced}",
+            "shift": f"{low} .. {high}" if shift is None else shift,
+        }
     return Proof(
         not found, "smt", tuple(found[: request["limit"]]), None, None, time.perf_counter() - start, domain,
         *sides, {**request, "shift": shift},
@@ -132,7 +136,7 @@ def _value(t: Terms, name: str, x: Any, p: Any, shift: int) -> Any:
             positive = t.not_(t.less(x, t.number(0)))
             rounded = t.add(rounded, t.ite(positive, t.number(2**30), t.number(-(2**30))))
         return t.shift_right(rounded, s)
-    if name == "tosa-16":
+    if name in ("tosa-16", "tflite-int16x8"):
         return t.shift_right(t.add(p, t.number(2 ** (14 - shift))), 15 - shift)
     if name == "cmsis-nn-s64":
         return t.shift_right(t.add(t.shift_right(p, 14 - shift), t.number(1)), 1)
@@ -191,25 +195,28 @@ class Terms:
         return self.manager.mk_term(self.kinds.AND, inside)
 
 
-def _search(a: str, b: str, shift: int, limits: dict[str, int], limit: int) -> list[Counterexample]:
-    """Accumulators and multipliers at which the scalar definitions differ, small accumulators first."""
+def _search(a: str, b: str, shift: int, limits: dict[str, int], most: int) -> list[Counterexample]:
+    """Accumulators at which the scalar definitions differ, `most` for each multiplier tried, small ones first."""
     rng = np.random.default_rng(0)
     half = 2 ** (_digits(a) - 1)
     multipliers = [half, half + 1, half + half // 3, 2 * half - 1, *rng.integers(half, 2 * half, 60).tolist()]
     found = []
     for m in multipliers:
-        params = {"multiplier": m, "shift": shift}
-        sides = [SchemeSide(legal.bind(n, **params, **limits)) for n in (a, b)]
+        sides = [SchemeSide(legal.bind(n, multiplier=_given(n, m), shift=shift, **limits)) for n in (a, b)]
         low = max(side.accumulator_range()[0] for side in sides)
         high = min(side.accumulator_range()[1] for side in sides)
         acc = np.unique(np.clip(np.concatenate([np.arange(-4096, 4097), _ties(m, shift, _digits(a))]), low, high))
         raw = [side.unclamped for side in sides]
-        for v in acc[raw[0].codes(acc) != raw[1].codes(acc)].tolist():
+        differ = acc[raw[0].codes(acc) != raw[1].codes(acc)]
+        for v in differ[np.argsort(np.abs(differ), kind="stable")][:most].tolist():
             codes = (side.code(v) for side in (*raw, *sides))
             found.append(Counterexample(v, *codes, multiplier=m, shift=shift))
-        if len(found) > 20 * limit:
-            break
-    return sorted(found, key=lambda c: (abs(c.accumulator), c.accumulator))[:limit]
+    return sorted(found, key=lambda c: (abs(c.accumulator), c.accumulator))
+
+
+def _given(scheme: str, multiplier: int) -> int:
+    """The parameter that makes a scheme multiply by a number of _digits(scheme) bits."""
+    return multiplier << 16 if scheme == "tflite-int16x8" else multiplier
 
 
 def _ties(multiplier: int, shift: int, digits: int) -> np.ndarray:

@@ -182,8 +182,8 @@ def test_schemes_of_48_bit_accumulators_for_all_multipliers():
 
 
 def test_schemes_that_the_solver_does_not_know():
-    with pytest.raises(AccelsimError, match="no definition of 'tflite-int16x8'"):
-        prove("tflite-int16x8", "tflite-double", shift=-7)
+    with pytest.raises(AccelsimError, match="left open"):
+        prove("shift", "tflite-double", shift=-7, method="smt")
     with pytest.raises(AccelsimError, match="multipliers of 15 and 31 bits, which stand for other scales"):
         prove("tosa-16", "tflite-double", shift=-7)
     with pytest.raises(AccelsimError, match=r"outside -31 \.\. 29"):
@@ -378,3 +378,46 @@ def test_wrong_use():
     ):
         with pytest.raises(AccelsimError, match=problem):
             call()
+
+
+def test_the_solver_knows_the_reduced_multiplier():
+    assert prove("tflite-int16x8", "tosa-16", shift=-5)
+    assert prove("tflite-int16x8", "cmsis-nn-s64")
+    with pytest.raises(AccelsimError, match="multipliers of 15 and 31 bits"):
+        prove("tflite-int16x8", "tflite-single", shift=-5)
+
+
+def test_counterexamples_of_all_multipliers_are_nearest_to_zero_first():
+    # acc -4 with 2**31 - 1: the high half is -4, whose half at shift -3 is a tie
+    found = prove("tflite-double", "tflite-ruy", shift=-3, limit=1).counterexamples
+    assert [(c.accumulator, c.multiplier) for c in found] == [(-4, 2**31 - 1)]
+    none_shown = prove("tflite-double", "tflite-ruy", shift=-3, limit=0)
+    assert not none_shown.equal and none_shown.counterexamples == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"shift": 1.5}, "shift must be an integer, got 1.5"),
+        ({"shift": "a"}, "shift must be an integer, got 'a'"),
+        ({"scale": "abc"}, "scale must be a positive number"),
+        ({"scale": 0.1, "accumulator_range": 5}, "accumulator_range must be two integers"),
+        ({"scale": 0.1, "accumulator_range": (0.5, 2)}, "accumulator_range must be two integers"),
+        ({"scale": 0.1, "accumulator_range": (1, 2, 3)}, "accumulator_range must be two integers"),
+        ({"scale": 0.1, "limit": None}, "limit must be an integer"),
+        ({"scale": 0.1, "qmin": 5, "qmax": 1}, "qmin 5 is above qmax 1"),
+        ({"scale": 0.1, "zero_point": 0.5}, "zero_point must be an integer"),
+        ({"params_a": 5, "params_b": 4}, "params_a must be a dict"),
+        ({"shift": -3, "accumulator_range": (0, 5)}, "leave accumulator_range out"),
+    ],
+)
+def test_nonsense_is_refused_by_name(given, says):
+    with pytest.raises(AccelsimError, match=says):
+        prove("tflite-double", "tflite-ruy", **given)
+
+
+def test_a_range_too_large_to_count_is_refused_and_can_be_bisected():
+    how = {"scale": 2**-20 / 3, "accumulator_range": (-(2**40), 2**40)}
+    with pytest.raises(AccelsimError, match="too large to count"):
+        prove("tflite-int16x8", "cmsis-nn-s64", **how)
+    assert prove("tflite-int16x8", "cmsis-nn-s64", **how, method="thresholds")

@@ -157,3 +157,22 @@ def test_refusals():
     ):
         with pytest.raises(AccelsimError, match=words):
             call()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"scale": "a"}, "scale must be one positive number"),
+        ({"scale": [0.1, 0.2]}, "one channel at a time"),
+        ({"bits": 8.5}, "multiplier width must be 4 to 32 bits, got 8.5"),
+        ({"bits": "a"}, "multiplier width must be 4 to 32 bits, got 'a'"),
+        ({"qmin": 4, "qmax": 1}, "give the lowest code first"),
+        ({"qmin": None}, "qmin must be an integer code"),
+        ({"qmin": -(2**31), "qmax": 2**31 - 1}, r"at most 2\*\*17 codes"),
+    ],
+)
+def test_a_multiplier_of_nonsense_is_refused_by_name(wrong, says):
+    with pytest.raises(AccelsimError, match=says):
+        decompose_multiplier(**{"scale": 0.1, **wrong})
+    with pytest.raises(AccelsimError, match="bound_lsb must be a positive number"):
+        smallest_multiplier(0.1, bound_lsb="x")
