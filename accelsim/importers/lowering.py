@@ -275,9 +275,11 @@ class Lowering:
         return load_profile(self.profile.fallback) if leaves else self.profile
 
     def requantizer(
-        self, operator: OperatorNumerics, scales: tuple, y: QuantParams, clamp: Mapping[str, int]
+        self, operator: OperatorNumerics, scales: tuple[Any, Any, Any], y: QuantParams, clamp: Mapping[str, int]
     ) -> Requantizer:
         """Of the product of three scales to the grid y, by the profile's arithmetic."""
+        if operator.scheme is None:
+            raise UnsupportedError(f"profile {self.profile.name!r} names no scheme for it")
         if operator.fraction_bits is not None:
             params = fixed_point(effective_scale(*scales, operator.product), operator.fraction_bits)
             return Requantizer(operator.scheme, params, y.zero_point, **clamp)

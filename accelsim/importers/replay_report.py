@@ -113,7 +113,7 @@ class Replay:
             verdict = "equal in every element" if self.equal else "different"
             head = f"{self.model} under {self.profile} against {self.against}, {self.samples} samples: {verdict}"
         lines = [head, "versions: " + ", ".join(f"{k} {v}" for k, v in self.versions.items())]
-        rows = [("#", "operator", "elements", "differ", "by", "alone", "scheme", "what matches")]
+        rows: list[tuple[str, ...]] = [("#", "operator", "elements", "differ", "by", "alone", "scheme", "what matches")]
         rows += [self._row(op) for op in self.operators]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
         for row in rows:

@@ -19,7 +19,7 @@ MAX_RANK = 8
 _IDENTIFIER = b"TFL3"
 _VERSION = 3
 #: types whose values are read from buffers; INT4 is unpacked
-_TYPES = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "FLOAT32": np.dtype("<f4"),
     "INT32": np.dtype("<i4"),
     "UINT8": np.dtype("u1"),

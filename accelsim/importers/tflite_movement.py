@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def mirror_pad(op: FileOperator, to: Lowering) -> None:
         if max(before, after) > size - (mode == 0):
             raise UnsupportedError(f"mirrors {(before, after)} places of {size}")
         places = np.pad(np.arange(size), (before, after), mode="reflect" if mode == 0 else "symmetric")
-        fields = {"axis": axis, "indices": places.astype(np.int32)}
+        fields: dict[str, Any] = {"axis": axis, "indices": places.astype(np.int32)}
         if position == len(padded) - 1:
             to.emit(Gather, op, [name], op.outputs[0], **fields)
         else:
