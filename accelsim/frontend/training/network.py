@@ -74,6 +74,12 @@ class PreparedNetwork(nn.Module):
             outputs = _Step(self, inputs).run()
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def codes(self, *inputs: torch.Tensor) -> dict[str, np.ndarray]:
+        """Every integer tensor of a forward pass by its name in the integer graph, as `simulate(keep="all")` has them."""
+        step = _Step(self, inputs)
+        step.run()
+        return step.codes
+
     def lower(self) -> IntegerGraph:
         """The integer graph of the current parameters, with running batch-norm statistics."""
         return _Step(self).lowered()
