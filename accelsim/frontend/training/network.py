@@ -75,7 +75,7 @@ class PreparedNetwork(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def codes(self, *inputs: torch.Tensor) -> dict[str, np.ndarray]:
-        """Every integer tensor of a forward pass by its name in the integer graph, as `simulate(keep="all")` has them."""
+        """The integer tensors of a forward pass by their names: those `simulate(keep="all")` keeps."""
         step = _Step(self, inputs)
         step.run()
         return step.codes
