@@ -58,8 +58,8 @@ def build(to: Lowering) -> IntegerGraph:
                 raise AccelsimError(f"{to.file.path} folds to more than {_MAX_KNOWN} numbers")
         except _Skip:
             problem = ""
-        except (UnsupportedError, ValueError) as error:
-            problem = str(error)
+        except (UnsupportedError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+            problem = str(error) or type(error).__name__  # numbers that no attribute may have, among others
         if problem is not None:
             for op in to.ops[before:]:
                 to.tensors.pop(op.output, None)
@@ -114,14 +114,14 @@ def _output(value: FileValue, to: Lowering, problems: list[str]) -> str | None:
         return None
     try:
         if isinstance(found, Pending):
-            UNITS[found.unit.kind](found.unit, to)
+            UNITS[found.unit.kind](replace(found.unit, output=value.name), to)
             found = to.values[value.name]
         if isinstance(found, Real):
             found = found.codes
         if isinstance(found, Codes):
             return to.place(found, FILE)
         problems.append(f"output {value.name!r} is never computed as codes")
-    except (UnsupportedError, ValueError) as error:
+    except (UnsupportedError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         problems.append(f"output {value.name!r}: {error}")
     return None
 

@@ -13,10 +13,19 @@ from accelsim.errors import AccelsimError
 from accelsim.importers.onnx_tensors import tensor_values, type_name
 
 MAX_NODES = 1 << 16
-MAX_RANK = 8
 OLDEST_OPSET = 13
 #: domains whose operators are known, and how they are written before an operator's name
 DOMAINS = {"": "", "ai.onnx": "", "com.microsoft": ""}
+#: Python types of the attributes that are read
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("axis", "group", "transA", "transB", "block_size", "output_dtype", "keepdims", "ceil_mode", "to",
+                     "count_include_pad", "channels_last", "allowzero", "blocksize", "start", "end", "value_int"), int),
+    **dict.fromkeys(("kernel_shape", "strides", "dilations", "pads", "perm", "axes", "value_ints",
+                     "value_floats"), tuple),
+    **dict.fromkeys(("auto_pad", "mode", "approximate", "coordinate_transformation_mode", "nearest_mode"), str),
+    **dict.fromkeys(("alpha", "beta", "value_float"), float),
+    "value": np.ndarray,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +131,9 @@ def _node(proto: Any, index: int, folder: Path) -> FileNode:
     kind = f"{prefix}{proto.op_type}"
     where = f"operator {index} ({kind:.100})"
     attributes = {a.name: _attribute(a, folder, f"{where}, attribute {a.name!r:.100}") for a in proto.attribute}
+    for name, value in attributes.items():
+        if name in _KINDS and not isinstance(value, _KINDS[name]):
+            raise AccelsimError(f"{where}: attribute {name!r} must be {_KINDS[name].__name__}, not {value!r:.60}")
     return FileNode(index, kind, proto.name, tuple(proto.input), tuple(proto.output), attributes)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from accelsim.importers.lowering import UnsupportedError
-from accelsim.importers.onnx_file import MAX_RANK, FileNode
+from accelsim.importers.onnx_file import FileNode
+from accelsim.importers.onnx_tensors import MAX_RANK
 
 MAX_FOLDED = 1 << 24  # elements of one folded tensor
 #: ONNX's numbers of element types that Cast knows

@@ -11,6 +11,7 @@ import numpy as np
 from accelsim.errors import AccelsimError
 
 MAX_ELEMENTS = 1 << 28  # of one constant
+MAX_RANK = 8
 _INT4, _UINT4 = "INT4", "UINT4"
 _TYPES = {
     "FLOAT": np.dtype("<f4"), "DOUBLE": np.dtype("<f8"), "FLOAT16": np.dtype("<f2"), "BOOL": np.dtype("?"),
@@ -44,7 +45,12 @@ def tensor_values(proto: Any, folder: Path, where: str) -> np.ndarray:
         raise AccelsimError(f"{where} is {kind}; numbers of {', '.join(_TYPES)} are read")
     shape = tuple(proto.dims)
     count = math.prod(shape)
-    if min(shape, default=0) < 0 or count > MAX_ELEMENTS:
+    if (
+        min(shape, default=0) < 0
+        or max(shape, default=0) > MAX_ELEMENTS
+        or count > MAX_ELEMENTS
+        or len(shape) > MAX_RANK
+    ):
         raise AccelsimError(f"{where} claims the shape {shape}")
     packed = kind in (_INT4, _UINT4)
     dtype = _TYPES[kind]

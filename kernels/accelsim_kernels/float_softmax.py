@@ -23,6 +23,8 @@ def float_softmax(x, *, arithmetic: str, input_scale, scale, zero_point: int) ->
     so = positive("scale", scale, _F)
     distance = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
     if arithmetic == "onnx-table":
+        if x.shape[-1] < 2:
+            raise ValueError("softmax of one code: QLinearSoftmax overflows float32")
         power = exp_table(float(positive("input_scale", input_scale, _F)), x.shape[-1])[255 + distance]
         total = np.zeros((*x.shape[:-1], 1), _F)
         for index in range(x.shape[-1]):

@@ -1,0 +1,133 @@
+"""Untrusted .onnx files: what is refused, by what name, and that nothing but AccelsimError comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_networks import quantized  # noqa: E402
+
+from accelsim.errors import AccelsimError  # noqa: E402
+from accelsim.importers.onnx import from_onnx, lower_onnx  # noqa: E402
+from accelsim.importers.onnx_file import parse_onnx  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("onnx")
+    return [quantized(folder, form, "QInt8", "QInt8", True).read_bytes() for form in ("QDQ", "QOperator")]
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    changed = bytearray(data)
+    kind = rng.integers(4)
+    if kind == 0:
+        return bytes(changed[: rng.integers(len(changed))])
+    for _ in range(rng.integers(1, 6)):
+        place = int(rng.integers(len(changed)))
+        if kind == 1:
+            changed[place] = rng.integers(256)
+        elif kind == 2:
+            changed[place] ^= 1 << rng.integers(8)
+        else:
+            changed[place : place + int(rng.integers(1, 9))] = rng.bytes(int(rng.integers(0, 9)))
+    return bytes(changed)
+
+
+def fuzz(files: list[bytes], count: int, seed: int) -> tuple[int, int]:
+    rng = np.random.default_rng(seed)
+    read = refused = 0
+    for index in range(count):
+        try:
+            lower_onnx(parse_onnx(mutate(files[index % len(files)], rng), Path("/nowhere/model.onnx")))
+            read += 1
+        except AccelsimError:
+            refused += 1
+    return read, refused
+
+
+def test_mutated_files(files):
+    read, refused = fuzz(files, 300, 0)
+    assert read > 10 and refused > 50
+
+
+@pytest.mark.slow
+def test_many_mutated_files(files):
+    assert sum(fuzz(files, 20_000, 1)) == 20_000
+
+
+def model(nodes, constants=(), inputs=(("x", TensorProto.FLOAT, [1, 4]),), outputs=("y",), opset=17) -> bytes:
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(*v) for v in inputs],
+        [helper.make_empty_tensor_value_info(name) for name in outputs], list(constants),
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9).SerializeToString()
+
+
+def refused(data: bytes, words: str, folder: Path = Path("/nowhere")) -> None:
+    with pytest.raises(AccelsimError, match=words):
+        lower_onnx(parse_onnx(data, folder / "model.onnx"))
+
+
+def test_what_is_missing_is_listed():
+    nodes = [helper.make_node("FancyOp", ["x"], ["a"], name="first"), helper.make_node("Other", ["x"], ["y"])]
+    refused(model(nodes), r"operator 0 'first' \(FancyOp\): is not supported; operator 1 '' \(Other\).*"
+                          r"Operators that are missing: FancyOp, Other")  # fmt: skip
+
+
+def test_structure():
+    refused(b"", "no operators")
+    refused(b"\x00\x01garbage", "corrupt")
+    one = helper.make_node("Relu", ["x"], ["y"])
+    refused(model([one], opset=11), "opset 11: opset 13 and later")
+    refused(model([helper.make_node("Relu", ["b"], ["y"]), helper.make_node("Relu", ["y"], ["b"])]), "cycle")
+    refused(model([helper.make_node("Relu", ["nowhere"], ["y"])]), "which nothing defines")
+    refused(model([one, one]), "a second time")
+    refused(model([one], outputs=("z",)), "output 'z' is never computed")
+    with pytest.raises(AccelsimError, match="cannot read"):
+        from_onnx("/nowhere/else.onnx")
+
+
+def test_claims():
+    one = helper.make_node("Relu", ["x"], ["y"])
+    for dims in ([1 << 40], [1 << 20, 1 << 20], [-1]):
+        huge = TensorProto(name="w", data_type=TensorProto.INT8, dims=dims, raw_data=b"\0")
+        refused(model([one], [huge]), "claims the shape")
+    short = TensorProto(name="w", data_type=TensorProto.INT8, dims=[1000], raw_data=b"\0")
+    refused(model([one], [short]), "needs 1000 bytes, the file has 1")
+    bomb = [helper.make_node("ConstantOfShape", ["s"], ["y"])]
+    refused(model(bomb, [numpy_helper.from_array(np.full(4, 1 << 20), "s")]), "cannot be folded: shape")
+
+
+def test_values_outside_the_file_stay_in_its_folder(tmp_path):
+    folder, one = tmp_path / "inner", helper.make_node("Relu", ["x"], ["y"])
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(8))
+    (folder / "weights.bin").write_bytes(bytes(range(8)))
+    (folder / "link").symlink_to(tmp_path / "secret")
+
+    def outside(location: str, **more: str) -> bytes:
+        proto = TensorProto(name="w", data_type=TensorProto.INT8, dims=[4], data_location=TensorProto.EXTERNAL)
+        for key, value in {"location": location, **more}.items():
+            proto.external_data.add(key=key, value=value)
+        return model([one], [proto])
+
+    for location in ("../secret", str(tmp_path / "secret"), "link", ""):
+        refused(outside(location), "not in the model's folder", folder)
+    refused(outside("weights.bin", offset="6"), "shorter than 10 bytes", folder)
+    refused(outside("weights.bin", length="100"), "100 bytes from 0", folder)
+    refused(outside("weights.bin", offset="x"), "no numbers", folder)
+    found = parse_onnx(outside("weights.bin", offset="2", length="4"), folder / "model.onnx")
+    assert found.constants["w"].tolist() == [2, 3, 4, 5]
+
+
+def test_four_bit_codes():
+    proto = helper.make_tensor("w", TensorProto.INT4, [3], np.array([0x87, 0x0F], np.uint8).tobytes(), raw=True)
+    found = parse_onnx(model([helper.make_node("Relu", ["x"], ["y"])], [proto]))
+    assert found.constants["w"].tolist() == [7, -8, -1] and found.four_bits == {"w"}
