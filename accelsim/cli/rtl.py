@@ -41,6 +41,8 @@ def rtl(
 
     if action == "write":
         design = _design(scheme, scale, zero_point, size, bits, accumulator_bits, overflow, spec, lanes)
+        if outputs < 1:
+            raise AccelsimError(f"--outputs {outputs}: give at least one output to check")
         made = array_vectors(design, outputs=outputs)
         write_bench(design, made, folder)
         summary = {"folder": str(folder), "outputs": made.outputs, "overflowed": int(made.overflow.sum())}

@@ -69,8 +69,9 @@ def golden_vectors(
     """Vectors for one or several per-tensor requantizers, in equal parts; about `count` in all.
 
     Taken first: the corners of the accumulator's domain (0, ±1, ±2**k, ±2**k ± 1, both ends) and the
-    neighbourhood of output steps and ties near zero and near both clamps; the rest is random, half of it near
-    a tie. Codes are computed in Python integers. Raises AccelsimError for per-channel requantizers.
+    neighbourhood of output steps and ties near zero and near both clamps, then both sides of the code's steps,
+    furthest from zero first; the rest is random, half of it near a tie. Codes are computed in Python integers.
+    Raises AccelsimError for per-channel requantizers.
     """
     given = (requantizers,) if isinstance(requantizers, Requantizer) else tuple(requantizers)
     if not given or count < 1:
@@ -106,6 +107,7 @@ def _accumulators(bound: domain.Bound, count: int, rng: np.random.Generator) -> 
     first = np.array([v for v in dict.fromkeys([*corners, *near]) if low <= v <= high], np.int64)
     if len(first) >= count:
         return first[np.sort(rng.choice(len(first), count, replace=False))]
+    first = np.concatenate([first, np.array(beside_steps(bound)[: (count - len(first)) // 2], np.int64)])
     rest = count - len(first)
     span = max(abs(v) for v in near) if near else high
     span = min(max(2 * span, 16), high)
@@ -129,6 +131,23 @@ def step_neighbours(bound: domain.Bound, low: int, high: int) -> list[int]:
         if step is not None:
             found += [step - 2, step - 1, step, step + 1]
     return [v for v in dict.fromkeys(found) if low <= v <= high]
+
+
+def beside_steps(bound: domain.Bound) -> list[int]:
+    """The accumulators on both sides of the steps of a monotone requantizer's code, furthest from zero first.
+
+    Of 2**11 steps at most: a multiplier that is slightly wrong moves the furthest ones.
+    """
+    from accelsim.proof.equivalence import steps_of
+
+    side = SchemeSide(bound)
+    if not side.monotone or int(bound.qmax[0] - bound.qmin[0]) > 2**16:
+        return []
+    low, high = side.accumulator_range()
+    steps = steps_of(side, max(low, -(2**47)), min(high, 2**47))
+    steps = steps[:: len(steps) // 2**11 + 1]
+    steps = steps[np.argsort(-np.abs(steps), kind="stable")]
+    return np.stack([steps - 1, steps], axis=1).reshape(-1).tolist()
 
 
 def _first_at_least(side: SchemeSide, target: int, low: int, high: int) -> int | None:

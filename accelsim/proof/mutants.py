@@ -11,7 +11,7 @@ from accelsim_kernels import domain
 from accelsim_kernels.reference.requantization import channel_parameters, code_of
 
 from accelsim.errors import AccelsimError
-from accelsim.proof.golden import GoldenVectors
+from accelsim.proof.golden import GoldenVectors, beside_steps
 from accelsim.requant import Requantizer
 
 Mutant = Callable[[int], int]
@@ -23,8 +23,8 @@ _TWO_ROUNDINGS = ("tflite-double", "tflite-ruy", "tosa-double", "cmsis-nn")
 class MutationScore:
     """Which mutants a set of vectors tells from the original.
 
-    killed, survived: mutant -> the first vector that kills it / what it does. equivalent: mutants that no
-    accumulator within `searched` of the vectors' neighbourhood tells apart; they do not count. wrong: vectors
+    killed, survived: mutant -> the first vector that kills it / what it does. equivalent: mutants that
+    neither fresh vectors nor the accumulators beside the code's steps tell apart; they do not count. wrong: vectors
     whose expected code is not the requantizer's own (a corrupted golden file). score: killed of all that count.
     """
 
@@ -63,9 +63,12 @@ def mutation_score(vectors: GoldenVectors, probe: GoldenVectors | None = None) -
         bound = requantizer.bound()
         mine = np.flatnonzero(vectors.which == number)
         acc = [int(a) for a in vectors.accumulator[mine]]
-        wrong += sum(code_of(a, bound) != c for a, c in zip(acc, vectors.code[mine].tolist(), strict=True))
+        own = [code_of(a, bound) for a in acc]
+        # a wrong vector fails the right design, too: it tells nothing apart
+        right = [t for t in zip(mine, acc, own, strict=True) if t[2] == int(vectors.code[t[0]])]
+        wrong += len(acc) - len(right)
         for name, (text, mutant) in mutants(requantizer).items():
-            hit = next((i for i, a in zip(mine, acc, strict=True) if mutant(a) != int(vectors.code[i])), None)
+            hit = next((i for i, a, code in right if mutant(a) != code), None)
             if hit is not None:
                 killed.setdefault(name, int(hit))
             else:
@@ -91,6 +94,9 @@ def _differs(name: str, probe: GoldenVectors) -> bool:
             continue
         mine = np.flatnonzero(probe.which == number)
         if any(found[1](int(probe.accumulator[i])) != int(probe.code[i]) for i in mine):
+            return True
+        bound = requantizer.bound()
+        if any(found[1](a) != code_of(a, bound) for a in beside_steps(bound)):
             return True
     return False
 

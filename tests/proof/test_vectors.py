@@ -73,6 +73,27 @@ def test_a_corrupted_golden_file_is_seen():
     assert mutation_score(with_codes(vectors, codes)).wrong == 1
 
 
+def test_a_wrong_code_kills_no_mutant():
+    alone = golden_vectors(DOUBLE, count=600)
+    keep = np.abs(alone.accumulator) < 40
+    few = replace(alone, which=alone.which[keep], accumulator=alone.accumulator[keep], code=alone.code[keep])
+    codes = few.code.copy()
+    codes[0] += 1
+    found = mutation_score(with_codes(few, codes))
+    assert found.wrong == 1
+    assert "saturation high off by one" in found.survived and "saturation low wraps" in found.survived
+
+
+def test_a_mutant_that_moves_one_step_by_one_accumulator_is_not_equivalent():
+    # 2**16 fewer of the multiplier: the code differs at 60 of 2**32 accumulators, each beside a step
+    vectors = golden_vectors(Requantizer("tflite-double", {"multiplier": 1518500250, "shift": -7}), count=300)
+    keep = np.abs(vectors.accumulator) < 50
+    few = replace(vectors, which=vectors.which[keep], accumulator=vectors.accumulator[keep], code=vectors.code[keep])
+    found = mutation_score(few)
+    assert "multiplier's low 16 bits lost" in found.survived
+    assert found.equivalent == ("multiplier off by one",)
+
+
 def test_files(tmp_path):
     vectors = golden_vectors((DOUBLE, replace(DOUBLE, scheme="tosa-single")), count=500)
     score = write_vectors(vectors, tmp_path / "out", "mine")
