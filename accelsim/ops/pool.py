@@ -75,6 +75,14 @@ class AveragePool2d(_Window):
     arithmetic: str
     params: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.arithmetic == "two-roundings" and self.divisor == "valid" and any(map(any, self.padding)):
+            raise self.refuse(
+                "NVDLA divides every window by its whole size: with padding, count the padding (divisor 'window', "
+                "count_include_pad=True in torch), or choose another profile"
+            )
+
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         return Computed(
             kernels.average_pool2d(

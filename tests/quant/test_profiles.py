@@ -113,3 +113,15 @@ def test_xnnpack_adds_as_its_delegate_does():
         b_zero_point=b.zero_point, zero_point=y.zero_point, **add_parameters(numerics, a, b, y),
     )  # fmt: skip
     np.testing.assert_array_equal(code, arrays["output_xnn"])
+
+
+def test_nvdla_refuses_a_padded_average_pool_that_leaves_the_padding_out():
+    from accelsim.ops.pool import AveragePool2d
+
+    def pool(padding: int, divisor: str) -> AveragePool2d:
+        pads = ((padding, padding),) * 2
+        return AveragePool2d("pool", ("x",), "y", (3, 3), (1, 1), pads, divisor, 0, -128, 127, "two-roundings", {})
+
+    with pytest.raises(AccelsimError, match="layer 'pool'.*count the padding"):
+        pool(1, "valid")
+    assert (pool(0, "valid").divisor, pool(1, "window").divisor) == ("valid", "window")
