@@ -14,13 +14,14 @@ PANEL = "Exchange"
 
 
 def replay(
-    model: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite or quantized .onnx file.")],
     inputs: Annotated[Path, typer.Option("--input", help="An .npz file with the inputs, by tensor name or input0 …")],
     against: Annotated[
         str | None,
         typer.Option(
             "--against",
-            help="litert (XNNPACK), litert-ruy, litert-ref, or stored outputs: outputs.npz, outputs.npz:name.",
+            help="litert (XNNPACK), litert-ruy, litert-ref, onnxruntime (-disable-all, -basic, -extended, -all), or "
+            "stored outputs: outputs.npz, outputs.npz:name.",
         ),
     ] = None,
     profile: Annotated[

@@ -33,11 +33,12 @@ def replay(
     detect: bool = False,
     spec: Any = None,
 ) -> Replay:
-    """Run a .tflite file bit for bit and compare every tensor that the other side can show.
+    """Run a .tflite or .onnx file bit for bit and compare every tensor that the other side can show.
 
     x: the inputs, batch first: an array, a tuple, a mapping by tensor name, or an .npz file; reals are quantized.
     against: "litert" (its default delegate XNNPACK), "litert-ruy", "litert-ref", stored outputs (an .npz file, with
-        ":name" behind it the array of that name; or a mapping by tensor name), or None.
+        ":name" behind it the array of that name; or a mapping by tensor name), or None. For .onnx files "onnxruntime"
+        and, by level of optimisation, onnxruntime-disable-all, -basic, -extended, -all.
     profile: whose rounding to follow; by default that of `against`, with detect the first that explains everything,
         else what from_tflite takes.
     detect: find for every operator the profiles that give what was seen, from inputs and outputs alone.
@@ -47,6 +48,12 @@ def replay(
     """
     if detect and against is None:
         raise AccelsimError("detect needs something to compare with: say against=…")
+    if Path(model).suffix == ".onnx":
+        from accelsim.importers.onnx_replay import replay_onnx
+
+        if detect or spec is not None:
+            raise AccelsimError("detect and spec are for .tflite files; an .onnx file says which kernels it means")
+        return replay_onnx(model, x, against, profile=profile)
     file = read_tflite(model)
     runtime = against if isinstance(against, str) and against in litert.RESOLVERS else None
     chosen = profile or RUNTIMES.get(runtime or "", DEFAULT_PROFILE)
