@@ -24,7 +24,8 @@ def to_onnx(graph: IntegerGraph, path: str | Path, report: Any = None) -> Path:
     """Write a network as a .onnx file in QDQ form, weights quantized per channel where they are.
 
     Images are (N, C, H, W) in the file; any number of samples. Signed activations are written as unsigned ones, codes
-    and zero points moved by half their range. The arithmetic is that of ONNX Runtime, whatever the graph's profile.
+    and zero points moved by half their range; in a sum of two tensors, which is rounded in float32 with its zero points
+    (E9), this can move a code by 1 next to a tie. The arithmetic is that of ONNX Runtime, whatever the graph's profile.
     report: acs.cost() of this network, or a CostReport; each node then carries its cost as metadata, bits always.
     Raises AccelsimError for operators and widths that have no form there, naming the layer.
     """
