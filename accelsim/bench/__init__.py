@@ -12,13 +12,20 @@ import numpy as np
 from accelsim.bench.networks import BATCHES, NETWORKS, NetworkProblem, network_peers
 from accelsim.bench.peers import conv_peers, matmul_peers
 from accelsim.bench.problems import ConvProblem, MatmulProblem
+from accelsim.bench.saturation import FED, FED_BITS, SERIAL_BITS, FedProblem, SerialProblem
 from accelsim.bench.shapes import CONVS, MATMULS, SIX
 from accelsim.bench.timing import peak_gmacs, side_by_side
 from accelsim.errors import AccelsimError
 
-SUITES = ("matmul", "conv", "layers", "networks", "all")
-Problem = MatmulProblem | ConvProblem | NetworkProblem
-KINDS = {MatmulProblem: "matmul", ConvProblem: "conv", NetworkProblem: "network"}
+SUITES = ("matmul", "conv", "layers", "networks", "saturation", "all")
+Problem = MatmulProblem | ConvProblem | NetworkProblem | SerialProblem | FedProblem
+KINDS = {
+    MatmulProblem: "matmul",
+    ConvProblem: "conv",
+    NetworkProblem: "network",
+    SerialProblem: "serial saturation",
+    FedProblem: "saturation on real activations",
+}
 #: outputs of a peer that may differ: it rounds in another order, or saturates 16-bit sums
 _DIFFERENT = 0.01
 
@@ -26,6 +33,7 @@ _DIFFERENT = 0.01
 def problems(suite: str) -> list[Problem]:
     """The problems of a suite: products, six convolutions, all of two networks, the networks whole, or all of these.
 
+    "saturation" has no peers: saturating accumulators are timed beside our own exact product.
     Where sums of two products saturate 16 bits in peers, weights of single layers have 7 bits.
     """
     from accelsim_kernels import simd
@@ -37,6 +45,9 @@ def problems(suite: str) -> list[Problem]:
         return [ConvProblem(shape, bits) for shape in (SIX if suite == "conv" else CONVS)]
     if suite == "networks":
         return [NetworkProblem(network, batch) for network in NETWORKS for batch in BATCHES]
+    if suite == "saturation":
+        fed = [FedProblem(network, bits) for network in FED for bits in FED_BITS]
+        return [SerialProblem(bits) for bits in SERIAL_BITS] + fed
     if suite == "all":
         return problems("matmul") + problems("layers") + problems("networks")
     raise AccelsimError(f"unknown suite {suite!r}: choose from {', '.join(SUITES)}")
@@ -51,6 +62,8 @@ def contenders(
 
     own: a user's kernel, called as own(a, b) or own(x, w, **keywords of conv2d); AccelsimError if it differs.
     """
+    if isinstance(problem, (SerialProblem, FedProblem)):
+        return problem.contenders(), {}
     expected = problem.ours()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import queue
@@ -90,6 +91,7 @@ class _Team:
         self.slots_at = (address(self._room) + 63) // 64 * 64
         self.share_out, self._serve = kernel("_threads_native", "share_out"), kernel("_threads_native", "serve")
         self._bells: list[queue.SimpleQueue] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     @property
@@ -105,16 +107,49 @@ class _Team:
             while self.size < helpers:
                 bell: queue.SimpleQueue = queue.SimpleQueue()
                 slot_at = self.slots_at + 64 * self.size
-                threading.Thread(
+                thread = threading.Thread(
                     target=_help, args=(bell, serve, slot_at), name=f"accelsim-kernel-{self.size}", daemon=True
-                ).start()
+                )
+                thread.start()
+                self._threads.append(thread)
                 self._bells.append(bell)
 
     def wake(self, slots: int) -> None:
-        """Ring for the helpers whose bits are set."""
+        """Ring for the helpers whose bits are set, away from the caller's core.
+
+        A scheduler likes to wake a thread where its waker runs; as both then wait actively for one another, it takes
+        milliseconds until it moves one of them.
+        """
+        elsewhere = _other_cores()
         for number in range(slots.bit_length()):
             if slots >> number & 1:
+                if elsewhere:
+                    _keep_to(self._threads[number], elsewhere)
                 self._bells[number].put(None)
+
+
+@functools.cache
+def _current_core() -> Callable[[], int] | None:
+    """The C library's sched_getcpu; None where there is none, or threads cannot be kept to cores."""
+    import ctypes
+
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        return ctypes.CDLL(None).sched_getcpu
+    except (OSError, AttributeError):
+        return None
+
+
+def _other_cores() -> set[int]:
+    """Cores that this thread may run on, without the one it is on; empty where that cannot be known."""
+    current = _current_core()
+    return os.sched_getaffinity(0) - {current()} if current else set()
+
+
+def _keep_to(thread: threading.Thread, cores: set[int]) -> None:
+    with contextlib.suppress(OSError):  # where it is not allowed: slower at first, never wrong
+        os.sched_setaffinity(thread.native_id or 0, cores)
 
 
 def _help(bell: queue.SimpleQueue, serve: Callable[[int, int, int], None], slot_at: int) -> None:

@@ -43,7 +43,7 @@ def choose(
     largest = max(-x_low, x_high) * max(-w_low, w_high)
     if min(x_low, w_low) < -_SHORT or max(x_high, w_high) >= _SHORT or largest * group > _HALF:
         return None
-    if level.bits > 32 or bias.min(initial=0) <= -_HALF or bias.max(initial=0) >= _HALF:
+    if level.bits > 32:
         return None
     run = (
         shape.fx * shape.group_channels if shape.group_channels % 2 and shape.dilation[1] == 1 else shape.group_channels
@@ -52,6 +52,8 @@ def choose(
         return None
     watched = return_events or level.overflow == "raise"
     chunk = next(steps for bits, steps in _CHUNKS if level.bits <= bits)
+    bias_low, bias_high = int(bias.min(initial=0)), int(bias.max(initial=0))
+    start = 0 if how.bias_at == "after" else max(-bias_low, bias_high)
     certifies = (
         level.overflow == "saturate"
         and 16 < level.bits < 32
@@ -60,12 +62,14 @@ def choose(
         and x_dtype.itemsize == 1
         and max(-w_low, w_high + 1) <= 128
         and simd.current() == "avx512vnni"
-        and _may_certify(w, shape.depth, level.maximum, chunk)
+        and _may_certify(w, shape.depth, level.maximum - start, chunk)
     )
     if not certifies:
         saturation = mac_saturate.choose(shape, (x_low, x_high, w_low, w_high), bias, how, watched)
         if saturation is not None:
             return saturation
+    if bias_low <= -_HALF or bias_high >= _HALF:
+        return None
     if level.overflow != "saturate":
         if not sums_fit or level.bits == 32:
             return None
@@ -87,7 +91,7 @@ def choose(
 
 
 def _may_certify(w: np.ndarray, depth: int, most: int, chunk: int) -> bool:
-    """Whether sums are likely to stay away from the limit, and chunks to be certified.
+    """Whether sums are likely to stay within `most` of where they start, and chunks to be certified.
 
     For activations whose root mean square is a fifth of their range: three standard deviations of a sum of products of
     random signs, and a chunk's positive products at a quarter of the range.

@@ -12,6 +12,7 @@ from accelsim import AccelsimError
 
 
 def conv() -> nn.Module:
+    torch.manual_seed(1)  # of other weights, a ReLU could be dead
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
 
 

@@ -171,8 +171,9 @@ def test_wide_grids_come_close_to_the_float_network(network, batch_norm: str) ->
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     wide = narrow(48, "wrap")
+    # ranges of larger inputs: nothing is clipped that the statistics of a batch make larger than the running ones
     prepared = acs.prepare_qat(
-        model, x, weight_bits=14, activation_bits=14, residual_bits=14, ranges="min-max", profile="onnx-reference",
+        model, 8 * x, weight_bits=14, activation_bits=14, residual_bits=14, ranges="min-max", profile="onnx-reference",
         batch_norm=batch_norm, spec=wide,
     )  # fmt: skip
     with torch.no_grad():
@@ -180,7 +181,9 @@ def test_wide_grids_come_close_to_the_float_network(network, batch_norm: str) ->
         assert (prepared.eval()(x) - expected).abs().max() < 0.005 * expected.abs().max()
         if batch_norm != "folded":
             expected = model.train()(x)
-            assert (prepared.train()(x) - expected).abs().max() < 0.01 * expected.abs().max()
+            # double-forward: codes are those of the running statistics, which have moved; the largest weights may clip
+            slack = 0.015 if batch_norm == "double-forward" else 0.005
+            assert (prepared.train()(x) - expected).abs().max() < slack * expected.abs().max()
             for name, norm in (("stem", model.bn), ("pre", model.pre)):
                 mine = prepared.layer(name).batch_norm
                 torch.testing.assert_close(mine.running_mean, norm.running_mean, atol=1e-3, rtol=1e-3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 
 import accelsim_kernels as fast
 import numpy as np
@@ -125,6 +127,17 @@ def test_shares_that_no_helper_takes() -> None:
     for thread in team:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="needs two cores")
+def test_helpers_wake_away_from_the_core_of_their_caller() -> None:
+    a, b = np.ones((256, 256), np.int8), np.ones((256, 256), np.int8)
+    fast.set_threads(2)
+    for _ in range(3):
+        fast.matmul(a, b)
+        time.sleep(0.02)  # the helper falls asleep
+    (helper,) = [thread for thread in threading.enumerate() if thread.name == "accelsim-kernel-0"]
+    assert len(os.sched_getaffinity(helper.native_id)) == len(os.sched_getaffinity(0)) - 1
 
 
 def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,3 +69,16 @@ def test_extra_memory(groups: int) -> None:
     (route,) = packed.plans.values()
     extra = route.product.workers * route.product.plan.scratch_bytes
     assert extra <= size * size * 9 * channels
+
+
+@pytest.mark.skipif("avx512vnni" not in simd.available(), reason="lanes of layers with more inputs need AVX512 VNNI")
+@pytest.mark.parametrize("bits", [24, 31, 32])
+def test_sums_that_start_at_the_limit_are_walked_at_once(bits: int) -> None:
+    """Nothing of them could be certified: bounds would only be computed for nothing."""
+    how = checked.accumulator(bits, "saturate", "serial", "preload", "operand", None)
+    shape = checked.conv_geometry((1, 1, 1, 64), (16, 1, 1, 64), (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    w, zero = np.full((16, 1, 1, 64), 1, np.int8), np.zeros(16, np.int64)
+    limit = zero + (1 << (bits - 1)) - 1
+    for bias, walked in ((zero, bits == 32), (limit, True), (-limit, True)):
+        walk = mac_walks.choose(shape, np.dtype(np.uint8), w, 0, zero, bias, how, True, False)
+        assert isinstance(walk, Saturation) == walked
