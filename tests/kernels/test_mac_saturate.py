@@ -31,7 +31,9 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("x_shape, w_shape, keywords", LAYERS)
-@pytest.mark.parametrize("bits", [16, 17, 18, 24, 30, 31, 32])
+@pytest.mark.parametrize(
+    "bits", [16, 17, 32, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (18, 24, 30, 31))]
+)
 def test_equals_the_reference(isa: str, bits: int, x_shape: tuple, w_shape: tuple, keywords: dict) -> None:
     """Few and many zeros, a bias at and beyond both limits, first and last, with events and without."""
     rng, top = np.random.default_rng(bits), 1 << (bits - 1)
