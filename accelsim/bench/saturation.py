@@ -100,8 +100,6 @@ def _layers(network: str) -> tuple[list[tuple[np.ndarray, Any, dict[str, Any]]],
 
 
 def _network(name: str) -> tuple[Any, np.ndarray]:
-    import torch
-
     import accelsim
     from accelsim.frontend import zoo
     from accelsim.frontend.digits import load_digits_data, trained
@@ -110,5 +108,5 @@ def _network(name: str) -> tuple[Any, np.ndarray]:
         data = load_digits_data()
         model = trained(name.removeprefix("digits "))
         return accelsim.from_torch(model, data.calibration), np.asarray(data.test_images[:_DIGITS])
-    images = torch.randn(4, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    return accelsim.from_torch(getattr(zoo, name)(), images), images[:1].numpy()
+    images = np.random.default_rng(1).standard_normal((4, 3, 224, 224)).astype(np.float32)
+    return accelsim.from_torch(getattr(zoo, name)(), images), images[:1]

@@ -65,6 +65,14 @@ def load_network(name: str, seed: int = 0) -> Network:
     raise AccelsimError(f"{name}: no such file; a network that is built by code is named module:function")
 
 
+def load_float_network(name: str, what: str) -> Network:
+    """As load_network; AccelsimError where the network is already quantized, as `what` needs the float one."""
+    network = load_network(name)
+    if network.model is None:
+        raise AccelsimError(f"{name} is already quantized: {what} needs the float network")
+    return network
+
+
 def demo_network(name: str, seed: int = 0) -> Network:
     """A demo network, trained at the first use, with the digits."""
     from accelsim.frontend import digits

@@ -34,18 +34,15 @@ def debug(
     trial. The page (--out) shows the distributions.
     """
     import accelsim as acs
-    from accelsim.cli._models import calibration_for, data_for, load_network
+    from accelsim.cli._models import calibration_for, data_for, load_float_network
     from accelsim.cli._output import progress, say, show
-    from accelsim.errors import AccelsimError
     from accelsim.report.files import check_suffix
 
     if out is not None:
         check_suffix(out)
     config = acs.QuantConfig(**options.quantization(weight_bits, activation_bits, profile, ranges, per_tensor, recipe))
     accelerator = acs.load_spec(spec)
-    network = load_network(model)
-    if network.model is None:
-        raise AccelsimError(f"{model} is already quantized: debug needs the float network")
+    network = load_float_network(model, "debug")
     inputs, labels = data_for(network, data)
     calibration_inputs = calibration_for(network, calibration, inputs)
     with progress("trying quantizers", "trials") as advance:

@@ -43,9 +43,8 @@ def search(
     allocations are simulated and priced. The page (--out) shows the Pareto front.
     """
     import accelsim as acs
-    from accelsim.cli._models import calibration_for, data_for, load_network
+    from accelsim.cli._models import calibration_for, data_for, load_float_network
     from accelsim.cli._output import progress, say, show
-    from accelsim.errors import AccelsimError
     from accelsim.report.files import check_suffix
 
     if out is not None:
@@ -53,9 +52,7 @@ def search(
     accelerator = acs.load_spec(spec)
     if pe is not None:
         accelerator = accelerator.replace(**{"array.pe": pe})
-    network = load_network(model)
-    if network.model is None:
-        raise AccelsimError(f"{model} is already quantized: search needs the float network")
+    network = load_float_network(model, "search")
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
     with progress("trying widths", "trials") as advance:

@@ -49,9 +49,8 @@ def sweep(
     """
     import accelsim as acs
     from accelsim.cachedir import cache_dir
-    from accelsim.cli._models import calibration_for, data_for, load_network
+    from accelsim.cli._models import calibration_for, data_for, load_float_network
     from accelsim.cli._output import progress, say, show
-    from accelsim.errors import AccelsimError
     from accelsim.report.files import check_suffix
     from accelsim.search.engine import check_engine
 
@@ -64,9 +63,7 @@ def sweep(
     quantization = options.quantization(None, None, profile, ranges, per_tensor, recipe)
     for bits in (*weights, *activations):
         acs.QuantConfig(weight_bits=bits, **quantization)
-    network = load_network(model)
-    if network.model is None:
-        raise AccelsimError(f"{model} is already quantized: a sweep needs the float network")
+    network = load_float_network(model, "a sweep")
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
     kept = results or cache_dir() / "sweep.jsonl"

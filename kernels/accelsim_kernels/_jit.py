@@ -148,7 +148,7 @@ def _numba_ir(function: Callable) -> str:
         f'  %status = call i32 @"{inner}"(ptr %result, ptr %problem{", " if count else ""}{values})\n'
         "  ret void\n}\n"
     )
-    return _hide_all_but_kernel(result.library.get_llvm_str() + "\n" + entry)
+    return _hide_all_but_kernel(compiled.inspect_llvm(compiled.signatures[0]) + "\n" + entry)
 
 
 def _hide_all_but_kernel(text: str) -> str:

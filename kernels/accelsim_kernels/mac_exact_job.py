@@ -31,12 +31,19 @@ def run_jobs():
 
 
 @njit
-def _one_job(given, job, scratch):
+def place_of(given, job):
+    """Which panels, group and image a job is, and its first row of outputs and the one behind its last."""
     panel_set, rest = job % given[Arg.panel_sets], job // given[Arg.panel_sets]
     group, rest = rest % given[Arg.groups], rest // given[Arg.groups]
     band, image = rest % given[Arg.bands], rest // given[Arg.bands]
     y0 = band * given[Arg.band_rows]
     y1 = min(y0 + given[Arg.band_rows], given[Arg.out_y])
+    return panel_set, group, image, y0, y1
+
+
+@njit
+def _one_job(given, job, scratch):
+    panel_set, group, image, y0, y1 = place_of(given, job)
     out_x = given[Arg.out_x]
     rows = (y1 - y0) * out_x
     offsets_at = scratch + given[Arg.offsets_at]

@@ -11,7 +11,7 @@ import numpy as np
 
 from accelsim_kernels._jit import njit
 from accelsim_kernels._memory import call, copy_bytes, next_job, view
-from accelsim_kernels.mac_exact_job import fill_strip, finish
+from accelsim_kernels.mac_exact_job import fill_strip, finish, place_of
 from accelsim_kernels.mac_exact_plan import Arg
 from accelsim_kernels.mac_saturate_plan import MOST_ROWS, RUN_WORDS, SETTLED, Sat
 
@@ -34,11 +34,7 @@ def run_jobs():
 
 @njit
 def _one_job(given, job, scratch):
-    panel_set, rest = job % given[Arg.panel_sets], job // given[Arg.panel_sets]
-    group, rest = rest % given[Arg.groups], rest // given[Arg.groups]
-    band, image = rest % given[Arg.bands], rest // given[Arg.bands]
-    y0 = band * given[Arg.band_rows]
-    y1 = min(y0 + given[Arg.band_rows], given[Arg.out_y])
+    panel_set, group, image, y0, y1 = place_of(given, job)
     out_x = given[Arg.out_x]
     outputs = (y1 - y0) * out_x
     height = (y1 - y0 - 1) * given[Arg.stride_y] + given[Sat.reach_y]

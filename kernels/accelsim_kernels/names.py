@@ -223,6 +223,9 @@ def scheme(name: str) -> Scheme:
         raise ValueError(f"unknown requantization scheme {name!r}; known: {', '.join(SCHEMES)}") from None
 
 
+#: both operands brought to a common grid, added or subtracted, the result rescaled
+_COMMON_GRID = ("scheme", "left_shift", "a_multiplier", "a_shift", "b_multiplier", "b_shift", "multiplier", "shift")
+
 #: operator -> arithmetic -> the keywords that this form of the operator takes beside the common ones (E1 …)
 ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -236,31 +239,13 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         },
         # "rescale": both operands brought to a common grid by `scheme`, added, the sum rescaled (TFLite, TOSA)
         "add": {
-            "rescale": (
-                "scheme",
-                "left_shift",
-                "a_multiplier",
-                "a_shift",
-                "b_multiplier",
-                "b_shift",
-                "multiplier",
-                "shift",
-            ),
+            "rescale": _COMMON_GRID,
             "float32": ("a_scale", "b_scale", "scale"),  # ONNX Runtime QLinearAdd
             "weighted": ("a_multiplier", "b_multiplier", "shift", "rounding"),  # XNNPACK, QNNPACK
             "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),  # exact sum, one rounding shift
         },
         "sub": {
-            "rescale": (
-                "scheme",
-                "left_shift",
-                "a_multiplier",
-                "a_shift",
-                "b_multiplier",
-                "b_shift",
-                "multiplier",
-                "shift",
-            ),
+            "rescale": _COMMON_GRID,
             "weighted": ("a_multiplier", "b_multiplier", "shift", "rounding"),  # XNNPACK, QNNPACK
             "power-of-two": ("a_shift", "b_shift", "shift", "rounding"),
         },
