@@ -37,17 +37,24 @@ class PythonRequantizer:
 
     def codes(self, acc: np.ndarray) -> np.ndarray:
         if self._one_at_a_time:
-            values = [self.function(v) for v in acc.tolist()]
+            values = [self._call(v) for v in acc.tolist()]
             wrong = next((v for v in values if not isinstance(v, (int, np.integer))), None)
             if wrong is not None:
                 raise AccelsimError(f"{self._name} must return integers, got {wrong!r}")
             return np.array(values, np.int64)
-        result = np.asarray(self.function(acc))
+        result = np.asarray(self._call(acc))
         if result.shape != acc.shape or result.dtype.kind not in "iu":
             raise AccelsimError(
                 f"{self._name} must return integers of shape {acc.shape}, got {result.dtype} of {result.shape}"
             )
         return result.astype(np.int64)
+
+    def _call(self, acc: Any) -> Any:
+        try:
+            return self.function(acc)
+        except Exception as error:
+            first = acc if np.ndim(acc) == 0 else f"an array from {acc[0]} to {acc[-1]}"
+            raise AccelsimError(f"{self._name} raised {type(error).__name__} for {first}: {error}") from error
 
     def check(self, domain: tuple[int, int]) -> None:
         """AccelsimError where the domain is too large for a function that takes one accumulator at a time."""
@@ -63,8 +70,8 @@ class PythonRequantizer:
         low, high = self.accumulators
         try:
             self.function(np.unique(np.clip(np.arange(-2, 3), low, high)))
-        except (TypeError, ValueError):
-            self.function(min(max(0, low), high))  # raises the function's own error where integers fail, too
+        except Exception:
+            self._call(min(max(0, low), high))  # refused where integers fail, too
             return True
         return False
 

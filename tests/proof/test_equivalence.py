@@ -421,3 +421,11 @@ def test_a_range_too_large_to_count_is_refused_and_can_be_bisected():
     with pytest.raises(AccelsimError, match="too large to count"):
         prove("tflite-int16x8", "cmsis-nn-s64", **how)
     assert prove("tflite-int16x8", "cmsis-nn-s64", **how, method="thresholds")
+
+
+def test_a_function_that_raises_is_named_with_what_it_was_given() -> None:
+    def divides(acc):
+        return 100 // (int(acc) - 3)
+
+    with pytest.raises(AccelsimError, match="divides raised ZeroDivisionError for 3: "):
+        prove(divides, "tflite-double", multiplier=2**30, shift=0, accumulator_range=(-8, 8))
