@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/accelsim demo --out accelsim-out/demo.html
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
