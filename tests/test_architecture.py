@@ -24,6 +24,7 @@ FLOORS = {
     "accelsim.technology": 1,
     "accelsim.events": 1,
     "accelsim.quant": 1,
+    "accelsim.accumulators": 1,
     "accelsim.hardware": 1,
     "accelsim.shapes": 1,
     "accelsim.scaling": 1,
