@@ -10,6 +10,7 @@ from accelsim.ops.concat import Concat
 from accelsim.ops.constant import Constant
 from accelsim.ops.float_pair import FloatPair
 from accelsim.ops.float_pool import FloatAveragePool
+from accelsim.ops.interpolated import InterpolatedLut
 from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
@@ -41,6 +42,7 @@ OPS: dict[str, type[Op]] = {
         TailedRequantize,
         Clamp,
         Lut,
+        InterpolatedLut,
         Logistic,
         Tanh,
         LeakyRelu,

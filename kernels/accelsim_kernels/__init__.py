@@ -23,6 +23,7 @@ _HOMES = {
     "float_average_pool": "float_pool",
     "float_pair": "float_pair",
     "hard_swish": "activations",
+    "interpolated_lut": "interpolation",
     "leaky_relu": "activations",
     "logistic": "activations",
     "lstm": "lstm_step",

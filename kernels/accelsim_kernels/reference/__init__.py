@@ -18,6 +18,7 @@ _HOMES = {
     "float_average_pool": "float_forms",
     "float_pair": "float_forms",
     "hard_swish": "activations",
+    "interpolated_lut": "interpolation",
     "leaky_relu": "activations",
     "logistic": "activations",
     "lstm": "lstm_step",
