@@ -196,14 +196,19 @@ def float_layer(node: FloatNode, x: torch.Tensor, weight: torch.Tensor) -> torch
     """The layer without its bias, in float."""
     if node.operator is Conv2d:
         geometry = {key: node.attributes[key] for key in ("stride", "dilation", "groups")}
-        return F.conv2d(_padded(node, x), weight, **geometry)
+        x, padding = _padded(node, x)
+        return F.conv2d(x, weight, padding=padding, **geometry)
     return F.linear(x, weight)
 
 
 def _integer_mac(
     node: FloatNode, x: torch.Tensor | None, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda value: IntegerMac.apply(_padded(node, x), weight, bias, value, node)
+    def real(value: torch.Tensor) -> torch.Tensor:
+        padded, padding = _padded(node, x)
+        return IntegerMac.apply(padded, weight, bias, value, node, padding)
+
+    return real
 
 
 def _bias_floor(bias: torch.Tensor | None, input_scale: np.ndarray | float) -> np.ndarray:
@@ -211,11 +216,14 @@ def _bias_floor(bias: torch.Tensor | None, input_scale: np.ndarray | float) -> n
     return np.zeros(1) if bias is None else np.abs(_array(bias)) / (np.asarray(input_scale) * _BIAS_LIMIT)
 
 
-def _padded(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-    if node.operator is not Conv2d or not any(map(any, node.attributes["padding"])):
-        return x
+def _padded(node: FloatNode, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    """(x, padding of both sides that is left to the convolution): x itself is padded where the sides differ."""
+    if node.operator is not Conv2d:
+        return x, (0, 0)
     (top, bottom), (left, right) = node.attributes["padding"]
-    return F.pad(x, (left, right, top, bottom))
+    if top == bottom and left == right:
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom)), (0, 0)
 
 
 def _per_channel(value: torch.Tensor, like: torch.Tensor, axis: int = 0) -> torch.Tensor:

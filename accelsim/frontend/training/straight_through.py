@@ -68,22 +68,27 @@ class LearnedQuantizer(Function):
         (g,) = gradients
         y, codes, step, zero_point = ctx.saved_tensors
         slopes: Slopes = ctx.slopes
-        v = y / step + zero_point
-        below, above = v < slopes.qmin, v > slopes.qmax
-        inside = ~(below | above)
-        dy = g * inside if ctx.needs_input_grad[0] else None
+        v = torch.div(y, step).add_(zero_point)
+        # masks as numbers, added up where they are made: a third of the time of torch.where over the activations
+        below = torch.lt(v, slopes.qmin).to(g.dtype).mul_(g)
+        above = torch.gt(v, slopes.qmax).to(g.dtype).mul_(g)
+        dy = (g - below).sub_(above)
         dscale = doffset = None
         if ctx.needs_input_grad[1]:
-            moved = torch.where(inside, codes - v, torch.where(below, slopes.low, slopes.high))
-            dscale = _summed(g * moved, ctx.shape) * ctx.factor
+            inside = codes.to(v.dtype).sub_(v).mul_(dy)
+            outside = _summed(below, ctx.shape, slopes.low) + _summed(above, ctx.shape, slopes.high)
+            dscale = (_summed(inside, ctx.shape) + outside) * ctx.factor
         if ctx.learns_offset and ctx.needs_input_grad[2]:
-            moves = below & slopes.low_moves | above & slopes.high_moves
-            doffset = _summed(g * moves, ctx.shape) * ctx.factor
+            moved = _summed(below, ctx.shape, slopes.low_moves) + _summed(above, ctx.shape, slopes.high_moves)
+            doffset = moved * ctx.factor
         return dy, dscale, doffset, None, None, None, None, None, None
 
 
 class IntegerMac(Function):
-    """Dequantized accumulators forward; backward the gradients of the convolution or product of the real operands."""
+    """Dequantized accumulators forward; backward the gradients of the convolution or product of the real operands.
+
+    padding: rows and columns added on both sides of x; x itself comes padded where the sides differ.
+    """
 
     @staticmethod
     def forward(
@@ -93,9 +98,10 @@ class IntegerMac(Function):
         bias: torch.Tensor | None,
         value: torch.Tensor,
         node: FloatNode,
+        padding: tuple[int, int],
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.node = node
+        ctx.node, ctx.padding = node, padding
         return value.view_as(value)
 
     @staticmethod
@@ -105,13 +111,10 @@ class IntegerMac(Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         dx = dweight = dbias = None
         if ctx.node.operator is Conv2d:
-            geometry = {key: ctx.node.attributes[key] for key in ("stride", "dilation", "groups")}
-            if needs_x:
-                dx = torch.nn.grad.conv2d_input(x.shape, weight, g, **geometry)
-            if needs_weight:
-                dweight = torch.nn.grad.conv2d_weight(x, weight.shape, g, **geometry)
-            if needs_bias:
-                dbias = g.sum((0, 2, 3))
+            attributes = ctx.node.attributes
+            geometry = (attributes["stride"], ctx.padding, attributes["dilation"], False, (0, 0), attributes["groups"])
+            wanted = [needs_x, needs_weight, needs_bias]
+            dx, dweight, dbias = torch.ops.aten.convolution_backward(g, x, weight, [len(weight)], *geometry, wanted)
         else:
             rows = g.reshape(-1, g.shape[-1])
             if needs_x:
@@ -120,7 +123,7 @@ class IntegerMac(Function):
                 dweight = rows.T @ x.reshape(-1, x.shape[-1])
             if needs_bias:
                 dbias = rows.sum(0)
-        return dx, dweight, dbias, None, None
+        return dx, dweight, dbias, None, None, None
 
 
 class Replaced(Function):
@@ -151,6 +154,9 @@ class Bounded(Function):
         return torch.where(outwards, 0.0, g), None, None
 
 
-def _summed(gradient: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Over everything, or over all but dimension 0 where there is a parameter for each of its indices."""
-    return gradient.flatten(1).sum(1) if len(shape) else gradient.sum()
+def _summed(gradient: torch.Tensor, shape: torch.Size, factor: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum of gradient * factor: over all, or all but dimension 0 where there is a parameter for each of its indices."""
+    if factor is not None and factor.ndim:
+        gradient, factor = gradient * factor, None
+    found = gradient.flatten(1).sum(1) if len(shape) else gradient.sum()
+    return found if factor is None else found * factor
