@@ -11,6 +11,8 @@ from accelsim_kernels import domain
 from accelsim_kernels.reference.requantization import code_of
 
 from accelsim.errors import AccelsimError
+from accelsim.proof.datapath import FLOAT_SCHEMES
+from accelsim.proof.float32 import float_corners
 from accelsim.proof.sides import SchemeSide
 from accelsim.proof.stages import stages
 from accelsim.requant import Requantizer
@@ -69,8 +71,9 @@ def golden_vectors(
     """Vectors for one or several per-tensor requantizers, in equal parts; about `count` in all.
 
     Taken first: the corners of the accumulator's domain (0, ±1, ±2**k, ±2**k ± 1, both ends) and the
-    neighbourhood of output steps and ties near zero and near both clamps, then both sides of the code's steps,
-    furthest from zero first; the rest is random, half of it near a tie. Codes are computed in Python integers.
+    neighbourhood of output steps and ties near zero and near both clamps, for float32 scales the accumulators whose
+    roundings carry into the exponent, then both sides of the code's steps, furthest from zero first; the rest is
+    random, half of it near a tie. Codes are computed in Python integers.
     Raises AccelsimError for per-channel requantizers.
     """
     given = (requantizers,) if isinstance(requantizers, Requantizer) else tuple(requantizers)
@@ -104,9 +107,12 @@ def _accumulators(bound: domain.Bound, count: int, rng: np.random.Generator) -> 
     for k in range(1, 48):
         corners += [s * 2**k + d for s in (1, -1) for d in (-1, 0, 1)]
     near = step_neighbours(bound, low, high)
-    first = np.array([v for v in dict.fromkeys([*corners, *near]) if low <= v <= high], np.int64)
+    rare = [v for v in rare_corners(bound) if low <= v <= high]
+    first = np.array([v for v in dict.fromkeys([*rare, *corners, *near]) if low <= v <= high], np.int64)
     if len(first) >= count:
-        return first[np.sort(rng.choice(len(first), count, replace=False))]
+        kept = len(rare) if 2 * len(rare) <= count else 0
+        others = rng.choice(np.arange(kept, len(first)), count - kept, replace=False)
+        return first[np.sort(np.concatenate([np.arange(kept), others]))]
     first = np.concatenate([first, np.array(beside_steps(bound)[: (count - len(first)) // 2], np.int64)])
     rest = count - len(first)
     span = max(abs(v) for v in near) if near else high
@@ -114,6 +120,11 @@ def _accumulators(bound: domain.Bound, count: int, rng: np.random.Generator) -> 
     visible = rng.integers(max(-span, low), span + 1, rest - rest // 2)
     ties = rng.choice(np.array(near or [0], np.int64), rest // 2) + rng.integers(-1, 2, rest // 2)
     return np.concatenate([first, visible, np.clip(ties, low, high)])
+
+
+def rare_corners(bound: domain.Bound) -> list[int]:
+    """Accumulators at which a float32 datapath carries or ties; none for the other schemes."""
+    return float_corners(float(bound.values[0][0])) if bound.name in FLOAT_SCHEMES else []
 
 
 def step_neighbours(bound: domain.Bound, low: int, high: int) -> list[int]:

@@ -11,6 +11,8 @@ from accelsim_kernels import domain
 from accelsim_kernels.reference.requantization import channel_parameters, code_of
 
 from accelsim.errors import AccelsimError
+from accelsim.proof.datapath import FLOAT_SCHEMES
+from accelsim.proof.float32 import float_mutants
 from accelsim.proof.golden import GoldenVectors, beside_steps
 from accelsim.requant import Requantizer
 
@@ -133,6 +135,8 @@ def mutants(requantizer: Requantizer) -> dict[str, tuple[str, Mutant]]:
             ("ties down", _half_down), ("ties away from zero", _half_away), ("ties to even", _half_even),
         ):  # fmt: skip
             found[name] = ("rounds the exact product otherwise", lambda a, r=rounding: clamp(r(exact(a)) + zero))
+    if bound.name in FLOAT_SCHEMES:
+        found |= float_mutants(values[0], lambda rounded: clamp(rounded + zero))
     if bound.scheme.params == ("multiplier", "shift"):
         multiplier, shift = values
         right = _digits(bound.name) - shift

@@ -13,7 +13,7 @@ from accelsim.errors import AccelsimError
 from accelsim.files import write_atomically
 from accelsim.proof import datapath
 from accelsim.proof.cocotb_bench import cocotb_files
-from accelsim.proof.golden import golden_vectors
+from accelsim.proof.golden import golden_vectors, rare_corners
 from accelsim.proof.requantizer_rtl import c_model
 from accelsim.proof.rtl import ArrayDesign, array_modules
 from accelsim.proof.vector_files import plain
@@ -47,6 +47,7 @@ class ArrayVectors:
 def array_vectors(design: ArrayDesign, *, outputs: int = 4096, depth: int = 16, seed: int = 0) -> ArrayVectors:
     """At least that many outputs: a third steered by the bias onto ties, steps and corners, a third near overflow.
 
+    Of the steered outputs of a float32 scale the first ones meet each accumulator that carries into the exponent.
     depth: products of an output, raised to a multiple of the design's lanes. Codes and accumulators are the kernels'.
     AccelsimError where accumulators leave the domain of the requantizer's scheme whatever the bias.
     """
@@ -62,14 +63,19 @@ def array_vectors(design: ArrayDesign, *, outputs: int = 4096, depth: int = 16, 
     targets = golden_vectors(design.requantizer, count=2000, seed=seed).accumulator
     centred = x.astype(np.int64) - design.x_zero_point, w.astype(np.int64) - design.w_zero_point
     reach = np.einsum("tkr,tkc->trc", *centred)
-    aimed = rng.choice(targets, (tiles, design.cols)) - reach[np.arange(tiles), np.arange(tiles) % design.rows]
+    bound = design.requantizer.bound()
+    wanted = rng.choice(targets, (tiles, design.cols))
+    rare, steered = rng.permutation([v for v in rare_corners(bound) if -top <= v < top]), wanted[::3].flat
+    steered[: len(rare)] = rare[: len(steered)]
+    # the row whose products come nearest to it: the bias of an end of the range stays within
+    row = np.abs(wanted[:, None, :] - reach).argmin(axis=1)
+    aimed = wanted - np.take_along_axis(reach, row[:, None, :], axis=1)[:, 0]
     within = (np.abs(aimed) < top) & (np.arange(tiles) % 3 == 0)[:, None]
     bias = np.where(within, aimed, bias)
     # a third starts so near to an end of the accumulator that the operands can carry it out
     brink = np.clip(top - rng.integers(1, np.abs(reach).max() + 2, bias.shape), 0, top - 1)
     ends = np.where(rng.random(bias.shape) < 0.5, brink, -brink - 1)
     bias = np.where((np.arange(tiles) % 3 == 1)[:, None], ends, bias)
-    bound = design.requantizer.bound()
     low, high = (int(limit[0]) for limit in bound.accumulator_range())
     acc, overflow = _accumulate(design, x, w, bias)
     outside = ((acc < low) | (acc > high)).any(axis=(1, 2))

@@ -94,6 +94,19 @@ def test_a_mutant_that_moves_one_step_by_one_accumulator_is_not_equivalent():
     assert found.equivalent == ("multiplier off by one",)
 
 
+def test_carries_of_float32_are_among_the_mutants():
+    # just above 0.00033, with a significand whose product carries
+    vectors = golden_vectors(Requantizer("onnx-float", {"scale": 0.0003300001553725451}, zero_point=3), count=400)
+    carries = {"conversion's carry lost", "product's carry lost"}
+    assert carries <= set(mutation_score(vectors).killed)
+    # accumulators that a float32 holds exactly never carry in the conversion
+    keep = np.abs(vectors.accumulator) < 2**23
+    few = replace(vectors, which=vectors.which[keep], accumulator=vectors.accumulator[keep], code=vectors.code[keep])
+    found = mutation_score(few, probe=vectors)
+    assert carries <= set(found.survived)
+    assert "2**25 - 1 becomes 0" in str(found)
+
+
 def test_files(tmp_path):
     vectors = golden_vectors((DOUBLE, replace(DOUBLE, scheme="tosa-single")), count=500)
     score = write_vectors(vectors, tmp_path / "out", "mine")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_equivalence import C_SINGLE
 from test_explanations import network
+from test_user_code import C_SINGLE
 
 from accelsim.cli import main
 
