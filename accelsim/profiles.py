@@ -54,6 +54,7 @@ class NumericProfile:
     power_of_two: scales must be powers of two. bits: widths that the runtime itself has (operand widths);
     at others the profile keeps its rounding. source: where the arithmetic is defined.
     fallback: the profile of the runtime that computes what this one, a delegate of it, leaves alone.
+    unsigned_activations: its kernels compute on unsigned codes of activations, which can show in the last bit.
     """
 
     name: str
@@ -65,6 +66,7 @@ class NumericProfile:
     power_of_two: bool = False
     notes: str = ""
     fallback: str | None = None
+    unsigned_activations: bool = False
 
     def operator(self, name: str) -> OperatorNumerics:
         """The arithmetic of an operator; AccelsimError where the profile does not define it."""
@@ -109,7 +111,7 @@ def parse_profile(data: Any, where: str) -> NumericProfile:
     if not isinstance(data, dict):
         raise AccelsimError(f"{where}: must be a mapping of name, runtime, version, source, bits, operators")
     required = {"name", "runtime", "version", "source", "bits", "operators"}
-    allowed = required | {"power_of_two", "notes", "fallback"}
+    allowed = required | {"power_of_two", "notes", "fallback", "unsigned_activations"}
     if not required <= set(data) <= allowed:
         wrong = sorted(required - set(data)) or sorted(set(data) - allowed)
         raise AccelsimError(f"{where}: missing or unknown fields {wrong}; fields are {sorted(allowed)}")

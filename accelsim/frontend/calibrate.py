@@ -13,7 +13,7 @@ from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.mac import Conv2d, Linear
 from accelsim.frontend.ranges import weight_limits
-from accelsim.profiles import load_profile
+from accelsim.profiles import NumericProfile, load_profile
 from accelsim.quant import QTensor, QuantParams, choose_params, quantize
 
 _BIAS_LIMIT = float(2**30)  # biases stay well inside int32
@@ -42,9 +42,8 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     graph = seen.graph
     raw = raw_outputs(graph, config)
     residual = _residual_operands(graph)
-    profile = load_profile(config.profile)
-    power_of_two = profile.power_of_two
-    symmetric = config.symmetric_activations or profile.symmetric
+    grids, profile = config.activation_grids, load_profile(config.profile)
+    makers = {node.name: node for node in graph.nodes}
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
     for name, owner in seen.owners.items():
@@ -64,15 +63,26 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
                 f"{described(graph)[owner]} is the constant {lower + 0.0:g} on all calibration data: no range can be "
                 "chosen for it. Calibrate with real data, or remove the dead layer"
             )
+        fixed = _fixed_limits(makers.get(owner), profile, bits, grids["symmetric"])
         if choice.activation_range is not None:
             lower, upper = choice.activation_range
+        elif fixed is not None and fixed[0] <= lower and upper <= fixed[1] + 2.0**-bits:
+            lower, upper = fixed
         elif choice.ranges == "percentile":
             lower, upper = seen.histograms[owner].percentile(config.percentile)
         elif choice.ranges == "mse":
-            lower, upper = seen.histograms[owner].least_squared_error(bits, symmetric)
-        chosen = choose_params(lower, upper, bits=bits, symmetric=symmetric, power_of_two=power_of_two)
+            lower, upper = seen.histograms[owner].least_squared_error(bits, grids["symmetric"])
+        chosen = choose_params(lower, upper, bits=bits, **grids)
         params.update(dict.fromkeys(members, chosen))
     return params
+
+
+def _fixed_limits(
+    node: FloatNode | None, profile: NumericProfile, bits: int, symmetric: bool
+) -> tuple[float, float] | None:
+    """The range of an output whose grid the profile's runtime prescribes."""
+    prescribed = getattr(node and node.operator, "fixed_limits", None)
+    return None if prescribed is None else prescribed(profile, bits, symmetric)
 
 
 def _residual_operands(graph: FloatGraph) -> set[str]:

@@ -44,7 +44,7 @@ class QuantConfig:
         "activation_range": (lower, upper), the real range of the layer's output where it is known}; later entries
         win over earlier ones and over the fields above.
     Power-of-two scales are used where the profile rescales by shifts alone, symmetric activations where it has
-    no zero points.
+    no zero points, unsigned activations where its runtime computes with them.
     """
 
     weight_bits: Bits = 8
@@ -108,6 +108,14 @@ class QuantConfig:
             return steps_of(self.recipe)
         correction = ("bias-correction",) if self.bias_correction else ()
         return ("fold", "activation-ranges", "weight-ranges", *correction)
+
+    @property
+    def activation_grids(self) -> dict[str, bool]:
+        """Keywords of choose_params() for activations: what these choices and the profile ask of their grids."""
+        profile = load_profile(self.profile)
+        symmetric = self.symmetric_activations or profile.symmetric
+        signed = symmetric or not profile.unsigned_activations
+        return {"signed": signed, "symmetric": symmetric, "power_of_two": profile.power_of_two}
 
     def for_layer(self, layer: str) -> LayerConfig:
         """The choices that hold for one layer."""

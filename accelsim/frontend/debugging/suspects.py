@@ -19,7 +19,6 @@ from accelsim.frontend.recipes.chains import Reader, chains, input_ranges, outpu
 from accelsim.frontend.recipes.draft import Draft
 from accelsim.frontend.recipes.layerwise import adjust_layers, exact_accumulator
 from accelsim.ops.mac import MacOp
-from accelsim.profiles import load_profile
 from accelsim.quant import QuantParams, choose_params
 
 _OUTLIER = 16.0  # times the median range of the layer's channels
@@ -85,17 +84,14 @@ def _sides(draft: Draft, node: FloatNode) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _activation_ranges(draft: Draft) -> Iterator[Suspect]:
-    profile = load_profile(draft.config.profile)
-    symmetric = draft.config.symmetric_activations or profile.symmetric
+    grids = draft.config.activation_grids
     layers = {node.name: node.layer for node in draft.graph.nodes}
     for owner, histogram in draft.seen.histograms.items():
         params = (draft.activations or {}).get(owner)
         if params is None:
             continue
-        lower, upper = histogram.least_squared_error(params.bits, symmetric)
-        best = choose_params(
-            lower, upper, bits=params.bits, symmetric=symmetric, power_of_two=profile.power_of_two
-        )  # fmt: skip
+        lower, upper = histogram.least_squared_error(params.bits, grids["symmetric"])
+        best = choose_params(lower, upper, bits=params.bits, **grids)
         ratio = grid_error(histogram, params) / max(grid_error(histogram, best), 1e-30)
         if ratio < _WRONG_RANGE:
             continue

@@ -9,7 +9,6 @@ import numpy as np
 from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import raw_outputs
 from accelsim.frontend.recipes.draft import Draft, step
-from accelsim.profiles import load_profile
 from accelsim.quant import QuantParams, choose_params, dequantize, quantize
 
 _FRACTIONS = np.linspace(0.1, 1.0, 91)
@@ -24,8 +23,6 @@ def cross_entropy_range(draft: Draft) -> Draft:
     """
     if draft.activations is None:
         raise AccelsimError("recipe: 'cross-entropy-range' comes after 'activation-ranges'")
-    profile = load_profile(draft.config.profile)
-    symmetric = draft.config.symmetric_activations or profile.symmetric
     shapes = draft.graph.shapes()
     raw = raw_outputs(draft.graph, draft.config)
     params = dict(draft.activations)
@@ -34,7 +31,7 @@ def cross_entropy_range(draft: Draft) -> Draft:
             continue
         logits = np.concatenate([draft.graph.run(batch)[index].double().numpy() for batch in draft.seen.batches])
         bits = params[name].bits
-        best = best_range(logits, bits, symmetric=symmetric, power_of_two=profile.power_of_two)
+        best = best_range(logits, bits, **draft.config.activation_grids)
         owner = draft.seen.owners[name]
         params.update(
             {member: best for member, held in draft.seen.owners.items() if held == owner and member in params}
@@ -42,14 +39,14 @@ def cross_entropy_range(draft: Draft) -> Draft:
     return replace(draft, activations=params)
 
 
-def best_range(logits: np.ndarray, bits: int, *, symmetric: bool, power_of_two: bool) -> QuantParams:
-    """The grid of the shrunk ranges [f lower, f upper] with the least cross-entropy. logits: (N, classes)."""
+def best_range(logits: np.ndarray, bits: int, **grids: bool) -> QuantParams:
+    """The grid of the shrunk ranges [f lower, f upper] with the least cross-entropy.
+
+    logits: (N, classes). grids: keywords of choose_params().
+    """
     target = _softmax(logits)
     lower, upper = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
-    candidates = [
-        choose_params(f * lower, f * upper, bits=bits, symmetric=symmetric, power_of_two=power_of_two)
-        for f in _FRACTIONS
-    ]
+    candidates = [choose_params(f * lower, f * upper, bits=bits, **grids) for f in _FRACTIONS]
     losses = [
         -(target * _log_softmax(dequantize(quantize(logits, grid), grid))).sum(axis=1).mean() for grid in candidates
     ]
