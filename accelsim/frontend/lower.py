@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,8 +27,9 @@ _TO_NHWC, _TO_NCHW = (1, 2, 0), (2, 0, 1)
 class Lowering:
     """The integer graph under construction, and what operators need to know to add themselves.
 
-    Tensors of rank 4 (with the batch) are NHWC in the integer graph, all others as in torch. Where the two
-    orders meet, explicit transposes stand in the graph.
+    Tensors of rank 4 (with the batch) are NHWC in the integer graph where they are images; what comes from a
+    change of shape or from attention is as in torch ("plain"), as all other tensors are. Where the two orders meet,
+    explicit transposes stand in the graph.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class Lowering:
         self.profile = profile
         self.ops: list[Op] = []
         self.tensors: dict[str, TensorInfo] = {}
-        self._name_of: dict[str, str] = {}  # float tensor → integer tensor in the graph's own order
+        self._name_of: dict[str, str] = {}  # float tensor → integer tensor
+        self._plain: set[str] = set()  # integer tensors of rank 4 in torch's order
 
     def build(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
         self.begin()
@@ -71,9 +74,7 @@ class Lowering:
     def finish(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
         outputs = []
         for tensor in self.graph.outputs:
-            found = self._name_of[tensor]
-            spatial = len(self.tensors[found].shape) == 3
-            outputs.append(self._transposed(found, _TO_NCHW, "nchw") if spatial else found)
+            outputs.append(self._in_order(self._name_of[tensor], plain=True))
         return IntegerGraph(
             ops=tuple(self.ops),
             inputs=tuple(ref.name for ref in self.graph.inputs),
@@ -86,9 +87,23 @@ class Lowering:
 
     # what operators ask
 
-    def names(self, node: FloatNode) -> dict[str, Any]:
-        inputs = tuple(self._name_of[ref.name] for ref in node.inputs)
-        return {"name": node.name, "inputs": inputs, "output": node.name}
+    def names(self, node: FloatNode, *, plain: bool = False, broadcast: bool = False) -> dict[str, Any]:
+        """name, inputs and output of the node's operator.
+
+        Inputs of rank 4 are NHWC; plain: in torch's order; broadcast: as the largest of them is, where the operator
+        takes any order as long as its operands agree.
+        """
+        found = [self._name_of[ref.name] for ref in node.inputs]
+        if broadcast:
+            plain = any(self.is_plain(name) for name in found) or len(node.shape) != 3
+        inputs = [self._in_order(name, plain) for name in found]
+        if broadcast and not plain and len(node.shape) == 3:
+            inputs = [self._spatial_operand(name) for name in inputs]
+        return {"name": node.name, "inputs": tuple(inputs), "output": node.name}
+
+    def is_plain(self, name: str) -> bool:
+        """Whether an integer tensor of rank 4 is in torch's order."""
+        return name in self._plain
 
     def params(self, tensor: Ref | FloatNode) -> QuantParams:
         return self.activations[tensor.name]
@@ -105,14 +120,14 @@ class Lowering:
             return None
         x = self.params(node.inputs[0])
         numerics = self.profile.operator(operator).for_activations(x.bits)
-        return self._requantizer(node, numerics, (x.scale, self.weight(node).params.scale, self.params(node).scale))
+        return self.requantizer(node, numerics, (x.scale, self.weight(node).params.scale, self.params(node).scale))
 
     def requantize_numerics(self, node: FloatNode) -> dict[str, Any]:
         x, y = self.params(node.inputs[0]), self.params(node)
         numerics = self.profile.operator("requantize")
         return {
             "x_zero_point": x.zero_point,
-            "requantizer": self._requantizer(node, numerics, (x.scale, 1.0, y.scale)),
+            "requantizer": self.requantizer(node, numerics, (x.scale, 1.0, y.scale)),
         }
 
     def add_numerics(self, node: FloatNode) -> dict[str, Any]:
@@ -162,51 +177,62 @@ class Lowering:
             "params": params,
         }
 
-    def add(self, node: FloatNode, op: Op) -> None:
-        """Append an operator whose output is the node's tensor."""
+    def add(self, node: FloatNode, op: Op, *, plain: bool = False) -> None:
+        """Append an operator whose output is the node's tensor.
+
+        The output is in torch's order where an input of rank 4 is, or where `plain` says so.
+        """
         self._append(op, self._output_params(node))
         self._name_of[node.name] = op.output
+        if len(node.shape) == 3 and (plain or any(name in self._plain for name in op.inputs)):
+            self._plain.add(op.output)
+
+    def between(self, node: FloatNode, op: Op) -> str:
+        """Append an operator on the grid of the node's input whose output another operator of the node reads."""
+        self._append(op, self.params(node.inputs[0]))
+        return op.output
 
     def reshape(self, node: FloatNode) -> None:
-        """A reshape in torch's order: transposes around it unless height and width are 1."""
+        """A reshape in torch's order: a transpose before it unless height and width are 1."""
         source = self._name_of[node.inputs[0].name]
         shape = self.tensors[source].shape
-        if len(shape) == 3 and shape[:2] != (1, 1):
-            source = self._transposed(source, _TO_NCHW, f"{node.name}.nchw", whole_name=True)
-        params = self.tensors[source].params
+        if len(shape) == 3 and source not in self._plain and shape[:2] != (1, 1):
+            source = self._in_order(source, plain=True, name=f"{node.name}.nchw")
         target = node.shape
-        spatial = len(target) == 3
-        flat_target = (*target[1:], target[0]) if spatial and target[1:] == (1, 1) else target
-        self._append(Reshape(node.name, (source,), node.name, shape=flat_target), params)
+        image = len(target) == 3 and target[1:] == (1, 1)
+        stored = (*target[1:], target[0]) if image else target
+        self._append(Reshape(node.name, (source,), node.name, shape=stored), self.tensors[source].params)
         self._name_of[node.name] = node.name
-        if spatial and flat_target is target:
-            self._name_of[node.name] = self._transposed(node.name, _TO_NHWC, "nhwc")
+        if len(target) == 3 and not image:
+            self._plain.add(node.name)
 
     def linear(self, node: FloatNode, op: Op) -> None:
-        """A layer over torch's last axis: a spatial tensor is brought to torch's order and back."""
-        if len(node.shape) != 3:
-            self.add(node, op)
-            return
-        source = self._transposed(op.inputs[0], _TO_NCHW, f"{node.name}.nchw", whole_name=True)
-        self.add(node, replace(op, inputs=(source,)))
-        self._name_of[node.name] = self._transposed(node.name, _TO_NHWC, "nhwc")
+        """A layer over torch's last axis: an image is brought to torch's order."""
+        source = self._in_order(op.inputs[0], plain=True, name=f"{node.name}.nchw")
+        self.add(node, replace(op, inputs=(source,)), plain=True)
 
     def permute(self, node: FloatNode, order: tuple[int, ...]) -> None:
         """A permutation in torch's order, expressed in the order the tensor is stored in."""
         source = self._name_of[node.inputs[0].name]
-        if len(order) == 3:  # stored (H, W, C) = torch axes (1, 2, 0)
+        if order == tuple(range(len(order))):  # only the batch moved, or nothing
+            self._name_of[node.name] = source
+            return
+        if len(order) == 3 and source not in self._plain:  # stored (H, W, C) = torch axes (1, 2, 0)
             stored = _TO_NHWC
             order = tuple(stored.index(order[axis]) for axis in stored)
         self._append(Transpose(node.name, (source,), node.name, order=order), self.tensors[source].params)
         self._name_of[node.name] = node.name
+        if source in self._plain:
+            self._plain.add(node.name)
 
     def concat(self, node: FloatNode) -> None:
         axis = node.attributes["axis"] - 1
-        if len(node.shape) == 3:
+        names = self.names(node, broadcast=True)
+        if len(node.shape) == 3 and names["inputs"][0] not in self._plain:
             axis = _TO_NHWC.index(axis)
         zero_points = tuple(self.params(ref).zero_point for ref in node.inputs)
         same_grid = (None,) * len(node.inputs)
-        self.add(node, Concat(**self.names(node), axis=axis, zero_points=zero_points, requantizers=same_grid))
+        self.add(node, Concat(**names, axis=axis, zero_points=zero_points, requantizers=same_grid))
 
     # how they are built
 
@@ -221,6 +247,27 @@ class Lowering:
         scale = self.params(node.inputs[0]).scale * np.asarray(self.weight(node).params.scale)
         return AccumulatorParams(scale, len(node.shape) if scale.ndim else None)  # channels come last
 
+    def _in_order(self, source: str, plain: bool, name: str | None = None) -> str:
+        """The tensor in torch's order (plain) or NHWC; rank 4 alone knows two. name: of the transpose."""
+        if len(self.tensors[source].shape) != 3 or plain == (source in self._plain):
+            return source
+        moved = self._transposed(source, _TO_NCHW if plain else _TO_NHWC, name or ("nchw" if plain else "nhwc"),
+                                 whole_name=name is not None)  # fmt: skip
+        if plain:
+            self._plain.add(moved)
+        return moved
+
+    def _spatial_operand(self, source: str) -> str:
+        """An operand of lower rank as it is broadcast against NHWC: torch aligns (W), (H, W) with the end of NCHW."""
+        shape = self.tensors[source].shape
+        if len(shape) == 3 or not shape or math.prod(shape) == 1:
+            return source
+        name = f"{source}.nhwc"
+        if name not in self.tensors:
+            wide = (*(1,) * (2 - len(shape)), *shape, 1)
+            self._append(Reshape(name, (source,), name, shape=wide), self.tensors[source].params)
+        return name
+
     def _transposed(self, source: str, order: tuple[int, ...], suffix: str, whole_name: bool = False) -> str:
         name = suffix if whole_name else f"{source}.{suffix}"
         if name not in self.tensors:
@@ -231,7 +278,8 @@ class Lowering:
             self._append(Transpose(name, (source,), name, order=order), params)
         return name
 
-    def _requantizer(self, node: FloatNode, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
+    def requantizer(self, node: FloatNode, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
+        """What brings a product of (input scale, weight scale) to the node's grid and clamp."""
         y = self.params(node)
         requantizer = Requantizer.from_scale(
             numerics.scheme,

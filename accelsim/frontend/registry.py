@@ -23,6 +23,7 @@ class Captured:
     """What `capture` found in the arguments of a torch call; the fields are those of FloatNode.
 
     operator: another family that the call amounts to with these arguments.
+    shape, place: of operators that are `anywhere`: a sample's shape, and where the batch stands in torch's tensor.
     """
 
     inputs: tuple[Ref, ...]
@@ -30,6 +31,8 @@ class Captured:
     parameters: dict[str, torch.Tensor] = field(default_factory=dict)
     clamp: tuple[float | None, float | None] = (None, None)
     operator: Any = None
+    shape: tuple[int, ...] | None = None
+    place: Any = None
 
 
 class Operator(Protocol):
@@ -38,15 +41,24 @@ class Operator(Protocol):
     tied: the output has the grid of its input (codes are moved or selected, not rescaled).
     owns_module: the layer is named by its module path alone (convolution, linear).
     fuses_clamp: an activation behind it costs nothing: it joins the clamp of its requantizer.
+    takes_constants: constant operands become nodes of the graph (`constant.Constant`).
+    follows: works wherever the batch stands (batch_place.py), as it looks at the last dimension at most.
+    anywhere: works wherever the batch stands; capture takes torch's result (a fake tensor) instead of a shape, and
+        says where the batch goes.
+    decompose: None, or a function of a captured node that gives the nodes it consists of, the last by its name.
     """
 
     tied: bool
     owns_module: bool
     fuses_clamp: bool
+    takes_constants: bool
+    follows: bool
+    anywhere: bool
+    decompose: Callable[[FloatNode], tuple[FloatNode, ...]] | None
 
     @staticmethod
-    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
-        """Arguments by schema name → Captured; raises Reject where they are not supported."""
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured | Ref:
+        """Arguments by schema name → Captured, or the operand that the result is; raises Reject with the reason."""
 
     @staticmethod
     def execute(node: FloatNode, *tensors: torch.Tensor) -> torch.Tensor:
@@ -59,14 +71,18 @@ class Operator(Protocol):
 
 OPERATORS: dict[Any, Operator] = {}
 
+_FLAGS = ("tied", "owns_module", "fuses_clamp", "takes_constants", "follows", "anywhere")
+
 
 def lowers(*targets: Any) -> Callable[[type], type]:
     """Class decorator: this operator family stands for these torch operators."""
 
     def register(family: type) -> type:
-        for name, default in (("tied", False), ("owns_module", False), ("fuses_clamp", False)):
+        for name in _FLAGS:
             if not hasattr(family, name):
-                setattr(family, name, default)
+                setattr(family, name, False)
+        if not hasattr(family, "decompose"):
+            family.decompose = None  # type: ignore[attr-defined]
         for target in targets:
             OPERATORS[target] = family  # type: ignore[assignment]
         return family

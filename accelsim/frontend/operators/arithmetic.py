@@ -20,9 +20,9 @@ aten = torch.ops.aten
 
 @lowers(aten.add.Tensor)
 class Add:
-    """Sum of two activations of equal shape, each on its own grid."""
+    """Sum of two tensors, each on its own grid, broadcast; one of them may be constant (positions)."""
 
-    fuses_clamp = True
+    fuses_clamp = takes_constants = follows = True
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
@@ -30,8 +30,6 @@ class Add:
         b = tensor(arguments["other"], "the second operand")
         if arguments["alpha"] != 1:
             raise Reject(f"alpha={arguments['alpha']}")
-        if a.shape != b.shape:
-            raise Reject(f"broadcasting {a.shape} and {b.shape}")
         return Captured((a, b))
 
     @staticmethod
@@ -40,13 +38,13 @@ class Add:
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
-        to.add(node, IntegerAdd(**to.names(node), **to.add_numerics(node)))
+        to.add(node, IntegerAdd(**to.names(node, broadcast=True), **to.add_numerics(node)))
 
 
 class Clamp:
     """ReLU and its relatives: fused into the layer before it, else one requantization with a narrower clamp."""
 
-    fuses_clamp = True
+    fuses_clamp = follows = True
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -55,9 +53,9 @@ class Clamp:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         if to.params(node) == to.params(node.inputs[0]) and not per_channel(node.clamp):
-            to.add(node, IntegerClamp(**to.names(node), **to.clamp_codes(node)))
+            to.add(node, IntegerClamp(**to.names(node, broadcast=True), **to.clamp_codes(node)))
         else:
-            to.add(node, IntegerRequantize(**to.names(node), **to.requantize_numerics(node)))
+            to.add(node, IntegerRequantize(**to.names(node, broadcast=True), **to.requantize_numerics(node)))
 
 
 @lowers(aten.relu.default)

@@ -92,7 +92,7 @@ class Conv2d:
 
 @lowers(aten.linear.default)
 class Linear:
-    owns_module = fuses_clamp = True
+    owns_module = fuses_clamp = follows = True
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:

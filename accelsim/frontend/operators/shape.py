@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from accelsim.frontend.batch_place import permuted, rank_of, viewed
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.shape import Pad as IntegerPad
@@ -21,22 +22,22 @@ aten = torch.ops.aten
     aten.view.default,
     aten.reshape.default,
     aten.flatten.using_ints,
+    aten.unflatten.int,
     aten._unsafe_view.default,
     aten.unsqueeze.default,
     aten.squeeze.dim,
     aten.squeeze.dims,
 )
 class Reshape:
-    """Any change of shape that leaves the batch alone."""
+    """Any change of shape that keeps the samples apart."""
 
-    tied = True
+    tied = anywhere = True
 
     @staticmethod
-    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+    def capture(arguments: dict[str, Any], value: Any) -> Captured:
         x = tensor(arguments["self"], "the input")
-        if torch.Size(x.shape).numel() != torch.Size(shape).numel():
-            raise Reject("it mixes the batch with other dimensions")
-        return Captured((x,))
+        shape, place = viewed(x, value)
+        return Captured((x,), shape=shape, place=place)
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -47,25 +48,25 @@ class Reshape:
         to.reshape(node)
 
 
-@lowers(aten.permute.default, aten.transpose.int)
+@lowers(aten.permute.default, aten.transpose.int, aten.t.default)
 class Permute:
-    """Axes in another order; the batch stays first."""
+    """Axes in another order. Moving the batch alone changes no sample: the operator vanishes."""
 
-    tied = True
+    tied = anywhere = True
 
     @staticmethod
-    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+    def capture(arguments: dict[str, Any], value: Any) -> Captured:
         x = tensor(arguments["self"], "the input")
-        rank = len(x.shape) + 1
+        rank = rank_of(x)
         order = list(range(rank))
         if "dims" in arguments:
             order = [axis % rank for axis in arguments["dims"]]
         else:
-            a, b = arguments["dim0"] % rank, arguments["dim1"] % rank
+            a, b = arguments.get("dim0", 0) % rank, arguments.get("dim1", 1) % rank
             order[a], order[b] = order[b], order[a]
-        if order[0] != 0:
-            raise Reject("it moves the batch dimension")
-        return Captured((x,), {"order": tuple(order)})
+        axes, place = permuted(x, order)
+        shape = tuple(x.shape[axis] for axis in axes)
+        return Captured((x,), {"order": (0, *(axis + 1 for axis in axes))}, shape=shape, place=place)
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -80,6 +81,8 @@ class Permute:
 class Concat:
     """Tensors joined along one axis; parts and result share one grid (TFLite requires it)."""
 
+    takes_constants = True
+
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         parts = tuple(tensor(part, "every part") for part in arguments["tensors"])
@@ -90,7 +93,9 @@ class Concat:
 
     @staticmethod
     def execute(node: FloatNode, *parts: torch.Tensor) -> torch.Tensor:
-        return torch.cat(parts, dim=node.attributes["axis"])
+        samples = max(len(part) for part in parts)  # constants are a batch of one
+        every = [part.expand(samples, *part.shape[1:]) for part in parts]
+        return torch.cat(every, dim=node.attributes["axis"])
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
