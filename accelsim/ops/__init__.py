@@ -15,6 +15,7 @@ from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
+from accelsim.ops.prelu import PRelu
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
@@ -46,6 +47,7 @@ OPS: dict[str, type[Op]] = {
         Logistic,
         Tanh,
         LeakyRelu,
+        PRelu,
         Softmax,
         MaxPool2d,
         AveragePool2d,

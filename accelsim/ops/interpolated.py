@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from accelsim.ops.base import Computed, Op, TensorInfo
+from accelsim.ops.function_tables import RealFunction
 from accelsim.ops.shape import elementwise_nest
 from accelsim.quant import QuantParams
 from accelsim.shapes import ElementwiseNest
@@ -53,25 +54,22 @@ class InterpolatedLut(Op):
         return elementwise_nest(self, tensors, batch, operations_per_output=6.0)
 
 
-def interpolated_table(
-    function: Callable[[float], float], x: QuantParams, y: QuantParams
-) -> tuple[np.ndarray, dict[str, int]]:
+def interpolated_table(function: RealFunction, x: QuantParams, y: QuantParams) -> tuple[np.ndarray, dict[str, int]]:
     """(points int32, lowest and fraction_bits) of a real function between two grids, in float64 (E40).
 
     Each point but the last is moved by half the error that a straight line makes at the middle of its segment, as
-    TensorFlow Lite does for its int16 tables. The function is called for codes up to one beyond the grid's last.
+    TensorFlow Lite does for its int16 tables. The function is asked for codes up to one beyond the grid's last.
     """
     fraction_bits = max(x.bits - _SEGMENT_BITS, 0)
     segments = 1 << (x.bits - fraction_bits)
-
-    def code(at: float) -> float:
-        real = function(x.scale * (at - x.zero_point)) / y.scale + y.zero_point
-        return min(max(real, -(2.0**30)), 2.0**30)
-
     width = 1 << fraction_bits
-    ends = np.array([code(x.qmin + i * width) for i in range(segments + 1)])
-    points = ends.copy()
+
+    def codes(first: float, count: int) -> np.ndarray:
+        at = x.qmin + (first + np.arange(count)) * width
+        real = np.asarray(function(x.scale * (at - x.zero_point))) / y.scale + y.zero_point
+        return np.clip(real, -(2.0**30), 2.0**30)
+
+    points = codes(0, segments + 1)
     if fraction_bits:
-        middles = np.array([code(x.qmin + (i + 0.5) * width) for i in range(segments)])
-        points[:-1] -= ((ends[:-1] + ends[1:]) / 2 - middles) / 2
+        points[:-1] -= ((points[:-1] + points[1:]) / 2 - codes(0.5, segments)) / 2
     return np.rint(points).astype(np.int32), {"lowest": x.qmin, "fraction_bits": fraction_bits}

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from accelsim.frontend.operators import arithmetic, mac, pool, shape  # noqa: F401
+from accelsim.frontend.operators import arithmetic, functions, mac, pool, resize, shape, split  # noqa: F401
