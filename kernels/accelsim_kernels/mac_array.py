@@ -10,7 +10,7 @@ import numpy as np
 from accelsim_kernels import arguments
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
 from accelsim_kernels.mac_pack import Packed, pack, pack_conv2d
-from accelsim_kernels.mac_route import Route, frozen, setting
+from accelsim_kernels.mac_route import Route, described, frozen, hashable, setting
 
 __all__ = ["Packed", "conv2d", "matmul", "pack", "pack_conv2d"]
 
@@ -46,8 +46,8 @@ def matmul(
     is proved that there is none.
     """
     if isinstance(b, Packed):
-        key = (
-            _described(a),
+        call = (
+            described(a),
             a_zero_point,
             frozen(b_zero_point),
             frozen(bias),
@@ -61,6 +61,7 @@ def matmul(
             frozen(requantize),
             setting(),
         )
+        key = hashable(call)
         route = b.plans.get(key)
         if route is not None:
             return route(a)
@@ -103,8 +104,8 @@ def conv2d(
     All other keywords, dtypes and results are those of matmul.
     """
     if isinstance(w, Packed):
-        key = (
-            _described(x),
+        call = (
+            described(x),
             stride,
             padding,
             dilation,
@@ -122,6 +123,7 @@ def conv2d(
             frozen(requantize),
             setting(),
         )
+        key = hashable(call)
         route = w.plans.get(key)
         if route is not None:
             return route(x)
@@ -135,11 +137,6 @@ def conv2d(
     )
     w.keep_plan(key, route)
     return route(x)
-
-
-def _described(x: Any) -> tuple:
-    """What a prepared route depends on in its input; another type is never equal to one that was kept."""
-    return (x.shape, x.strides, x.dtype) if type(x) is np.ndarray else (object(),)
 
 
 def matmul_route(

@@ -33,6 +33,20 @@ def frozen(value: Any) -> Any:
     return value
 
 
+def hashable(key: tuple) -> tuple:
+    """A key as it is, or where an argument is a list, with tuples in their place."""
+    try:
+        hash(key)
+    except TypeError:
+        return frozen(key)
+    return key
+
+
+def described(x: Any) -> tuple:
+    """What a prepared route depends on in its input; another type is never equal to one that was kept."""
+    return (x.shape, x.strides, x.dtype) if type(x) is np.ndarray else (object(),)
+
+
 class Route:
     """How one shape and set of parameters is computed, with what was prepared for it; called with x.
 

@@ -6,20 +6,21 @@ between two folds is not counted.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from accelsim_kernels import _threads, arguments, mac_general
+from accelsim_kernels import arguments, streams_plan
 from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import ConvGeometry
-from accelsim_kernels.mac_exact_plan import Arg, put_arguments, raw_bits, whole_lines
+from accelsim_kernels.mac_exact_plan import raw_bits
+from accelsim_kernels.mac_pack import Packed
+from accelsim_kernels.mac_route import described, frozen, hashable, setting
 
 
 def activity(
     x: np.ndarray,
-    w: np.ndarray,
+    w: np.ndarray | Packed,
     *,
     stride: tuple[int, int] = (1, 1),
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
@@ -32,7 +33,7 @@ def activity(
     samples: int = 32,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """What the streams of a convolution do, x (N, H, W, C) and w (K, fy, fx, C/groups) as for conv2d.
+    """What the streams of a convolution do; x (N, H, W, C), w (K, fy, fx, C/groups) or pack_conv2d(w), as for conv2d.
 
     A port sees one value a cycle; toggles are the bits in which it differs from the value before, zeros the values
     that equal the zero point (padding included).
@@ -45,88 +46,76 @@ def activity(
     Returns {"input": ..., "weight": ...} with counts "values", "zeros", "transitions", "toggles" and "bits" per
     value, exactly; and {"psum": ...} with mean "toggles" per transition of an accumulator of accumulator_bits, its
     "standard_error", "transitions" looked at, and "bits", from `samples` random outputs (absent for 0).
-    For a matrix product, give a as (1, M, 1, K) and b's transpose as (N, 1, 1, K).
+    For a matrix product, give a as (1, M, 1, K) and b's transpose as (N, 1, 1, K), or pack(b).
+    With packed weights, what depends on them and on shapes alone is found once.
     """
-    x, w = arguments.operand("x", x, 4), arguments.operand("w", w, 4)
-    shape = arguments.conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
-    zx = int(arguments.zero_point("x_zero_point", x_zero_point, x.dtype, None))
-    zw = np.broadcast_to(
-        arguments.zero_point("w_zero_point", w_zero_point, w.dtype, shape.out_channels), shape.out_channels
-    )
-    arguments.activity_choices(dataflow, accumulator_bits, samples)
-    weight_axis = 0 if dataflow == "input_stationary" else 1
-    streams = {
-        "input": _inputs(x, shape, zx, dataflow != "weight_stationary"),
-        "weight": _weights(w.reshape(shape.out_channels, shape.depth), zw, weight_axis),
-    }
+    geometry = stride, padding, dilation, groups
+    prepared = key = None
+    if isinstance(w, Packed):
+        zero_points = x_zero_point, frozen(w_zero_point)
+        key = hashable((described(x), "activity", geometry, zero_points, dataflow, accumulator_bits, setting()))
+        prepared = w.plans.get(key)
+    if prepared is None or samples:
+        arguments.activity_choices(dataflow, accumulator_bits, samples)
+    if prepared is None:
+        x = arguments.operand("x", x, 4)
+        packed = w if isinstance(w, Packed) else Packed(arguments.operand("w", w, 4), groups)
+        prepared = _Streams(x.shape, x.dtype, packed, geometry, x_zero_point, w_zero_point, dataflow)
+        packed.keep_plan(key, prepared)
+    streams = prepared(x)
     if samples:
-        streams["psum"] = _partial_sums(x, w, shape, zx, zw, dataflow, accumulator_bits, samples, seed)
+        streams["psum"] = prepared.partial_sums(x, accumulator_bits, samples, seed)
     return streams
+
+
+class _Streams:
+    """The streams of a layer of one shape, with what was prepared for it; called with x."""
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        x_dtype: np.dtype,
+        packed: Packed,
+        geometry: tuple[Any, Any, Any, int],
+        x_zero_point: int,
+        w_zero_point: Any,
+        dataflow: str,
+    ) -> None:
+        stride, padding, dilation, groups = geometry
+        if packed.groups != groups:
+            raise ValueError(f"w was packed for groups={packed.groups}, not groups={groups}")
+        self.w, self.dataflow = packed.w, dataflow
+        self.shape = shape = arguments.conv_geometry(x_shape, packed.w.shape, stride, padding, dilation, groups)
+        self.zx = int(arguments.zero_point("x_zero_point", x_zero_point, x_dtype, None))
+        zw = arguments.zero_point("w_zero_point", w_zero_point, packed.w.dtype, shape.out_channels)
+        self.zw = np.broadcast_to(zw, shape.out_channels)
+        weights, axis = packed.w.reshape(shape.out_channels, shape.depth), int(dataflow != "input_stationary")
+        self.weight = packed.remember(("streams", axis, zw.tobytes()), lambda: _weights(weights, self.zw, axis))
+
+        outputs, depth = shape.batch * shape.out_y * shape.out_x, shape.fy * shape.fx * shape.in_channels
+        along_depth = dataflow != "weight_stationary"
+        transitions = outputs * max(depth - 1, 0) if along_depth else max(outputs - 1, 0) * depth
+        self.input = _stream(outputs * depth, 0, transitions, 0, 8 * x_dtype.itemsize)
+        self.step = None
+        if outputs * depth:
+            self.step = streams_plan.plan(shape, x_dtype, self.zx, along_depth, *setting())
+            self.input["zeros"] = streams_plan.padding_zeros(shape)
+
+    def __call__(self, x: np.ndarray) -> dict[str, dict[str, float]]:
+        found = dict(self.input)
+        if self.step is not None:
+            counts = self.step(x if x.flags.c_contiguous else np.ascontiguousarray(x))
+            for toggles, zeros, *_ in counts.tolist():
+                found["toggles"] += toggles
+                found["zeros"] += zeros
+        return {"input": found, "weight": dict(self.weight)}
+
+    def partial_sums(self, x: np.ndarray, bits: int, samples: int, seed: int) -> dict[str, float]:
+        return _partial_sums(x, self.w, self.shape, self.zx, self.zw, self.dataflow, bits, samples, seed)
 
 
 def _stream(values: int, zeros: int, transitions: int, toggles: int, bits: int) -> dict[str, float]:
     return {"values": values, "zeros": zeros, "transitions": transitions, "toggles": toggles, "bits": bits}
-
-
-def _inputs(x: np.ndarray, shape: ConvGeometry, zx: int, along_depth: bool) -> dict[str, float]:
-    """The activations of all windows, every channel of x once per tap."""
-    outputs, depth = shape.batch * shape.out_y * shape.out_x, shape.fy * shape.fx * shape.in_channels
-    transitions = outputs * max(depth - 1, 0) if along_depth else max(outputs - 1, 0) * depth
-    if outputs * depth == 0:
-        return _stream(0, 0, 0, 0, 8 * x.itemsize)
-    padded_x = shape.in_x + sum(shape.padding[1])
-    height = shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
-    strip = whole_lines(height * padded_x * shape.in_channels * x.itemsize + 64)
-    workers = min(_threads.count(), shape.out_y * shape.batch)
-    totals, scratch = np.zeros((workers, 2), np.int64), np.empty(workers * strip, np.uint8)
-    given = np.zeros(len(Arg), np.int64)
-    put = functools.partial(put_arguments, given)
-    put(
-        x=x,
-        x_image=x.strides[0],
-        x_row=x.strides[1],
-        x_column=x.strides[2],
-        x_channel=x.strides[3],
-        x_bytes=x.itemsize,
-        item_bytes=x.itemsize,
-        in_y=shape.in_y,
-        in_x=shape.in_x,
-        padded_x=padded_x,
-        pad_top=shape.padding[0][0],
-        pad_left=shape.padding[1][0],
-        stride_y=shape.stride[0],
-        stride_x=shape.stride[1],
-        dilation_y=shape.dilation[0],
-        dilation_x=shape.dilation[1],
-        fy=shape.fy,
-        fx=shape.fx,
-        bands=shape.batch,
-        out_y=shape.out_y,
-        out_x=shape.out_x,
-        group_channels=shape.in_channels,
-        fill=raw_bits(zx, x.dtype),
-        out=totals,
-        scratch=scratch,
-        scratch_bytes=strip,
-        epilogue=kernel("simd_count", "count", x.itemsize).address,
-    )
-    _threads.run_workers(kernel("streams_job", "count_windows", along_depth), address(given), workers)
-    toggles, zeros = (int(total) for total in totals.sum(axis=0))
-    if not along_depth:
-        toggles += _between_images(x, shape, zx)
-    return _stream(outputs * depth, zeros, transitions, toggles, 8 * x.itemsize)
-
-
-def _between_images(x: np.ndarray, shape: ConvGeometry, zx: int) -> int:
-    """Toggles from the last output of each image to the first of the next."""
-    whole = ConvGeometry(**{**vars(shape), "groups": 1})
-    unsigned = np.dtype(f"u{x.itemsize}")
-    total = 0
-    for image in range(1, shape.batch):
-        before = mac_general.windows(x, whole, (image - 1, shape.out_y - 1, shape.out_y), 0, zx, 0)[-1]
-        now = mac_general.windows(x, whole, (image, 0, 1), 0, zx, 0)[0]
-        total += int(np.bitwise_count(before.astype(unsigned) ^ now.astype(unsigned)).sum())
-    return total
 
 
 def _weights(w: np.ndarray, zw: np.ndarray, axis: int) -> dict[str, float]:

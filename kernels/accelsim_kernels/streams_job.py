@@ -1,81 +1,161 @@
-"""Walks the windows of a convolution row by row and counts what changes. Imported only to compile."""
+"""Counts toggles and zeros of the activations' streams, each input byte read once. Imported only to compile.
+
+A pair of pixels that follow one another at a port does so at several taps and outputs: it is counted once and taken
+times its multiplicity, which is a product of one factor per row and one per column (streams_plan).
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from accelsim_kernels._jit import njit
-from accelsim_kernels._memory import call, view
-from accelsim_kernels.mac_exact_job import fill_strip
-from accelsim_kernels.mac_exact_plan import Arg
+from accelsim_kernels._memory import call, next_job, view
+from accelsim_kernels.streams_plan import PAIR_WORDS, TOTALS, At
+
+#: items of a call of the weighted count, whose 32-bit sums then hold
+_MOST_ITEMS = 1 << 20
 
 
-def count_windows(along_depth: bool):
-    """Each worker takes every workers-th output row; its totals (toggles, zeros) lie at Arg.out + 16 * worker.
+@intrinsic
+def _ones(context, value):
+    """Bits of an int64 that are set."""
 
-    along_depth: compare each operand with the one before it in its window, else with the same one of the output before.
-    """
-    count = len(Arg)
+    def generate(ctx, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.int64), generate
+
+
+def count_stream():
+    """All pixels in a row, each against the one before it: At.rows pixels, cut into jobs."""
+    count = len(At)
 
     def kernel(arguments, worker, workers):
         given = view(arguments, count, np.int64)
-        strip, totals = given[Arg.scratch] + worker * given[Arg.scratch_bytes], given[Arg.out] + 16 * worker
-        rows = given[Arg.bands] * given[Arg.out_y]
-        for row in range(worker, rows, workers):
-            image, y = row // given[Arg.out_y], row % given[Arg.out_y]
-            first = max(y - 1, 0)
-            fill_strip(given, strip, image, np.int64(0), first, y + 1)
-            pixel = given[Arg.group_channels] * given[Arg.item_bytes]
-            pitch = given[Arg.padded_x] * pixel
-            at = strip + (y - first) * given[Arg.stride_y] * pitch
-            if along_depth:
-                _depth(given, at, pitch, pixel, totals)
-            else:
-                before = strip + (given[Arg.out_x] - 1) * given[Arg.stride_x] * pixel
-                _outputs(given, at, before if y > 0 else at, pitch, pixel, totals)
+        while True:
+            job = next_job(given[At.counter], given[At.jobs], worker, workers)
+            if job < 0:
+                break
+            pixel, pixels, jobs = given[At.pixel], given[At.rows], given[At.jobs]
+            first, end = pixels * job // jobs, pixels * (job + 1) // jobs
+            totals = _cleared(given, job)
+            at = given[At.x] + first * pixel
+            if first == 0:
+                # the first pixel follows nothing
+                call(given[At.count], (at, at, pixel, given[At.zero], totals))
+                first, at = first + 1, at + pixel
+            call(given[At.count], (at - pixel, at, (end - first) * pixel, given[At.zero], totals))
+
+    return kernel
+
+
+def count_rows():
+    """A job is an image and some rows of it, padding counted with them."""
+    count = len(At)
+
+    def kernel(arguments, worker, workers):
+        given = view(arguments, count, np.int64)
+        while True:
+            job = next_job(given[At.counter], given[At.jobs], worker, workers)
+            if job < 0:
+                break
+            image, block = job // given[At.blocks], job % given[At.blocks]
+            totals = _cleared(given, job)
+            if block == 0 and image > 0:
+                for ky in range(given[At.image_turns]):
+                    to = ky * given[At.dilation_y] - given[At.pad_top]
+                    before = _row(given, image - 1, to + given[At.last_row])
+                    _pairs(given, given[At.turns], given[At.turn_pairs], before, _row(given, image, to), 1, totals)
+            rows, blocks = given[At.rows], given[At.blocks]
+            times = view(given[At.row_times], rows, np.int64)
+            turn_times = view(given[At.turn_times], rows, np.int64)
+            for row in range(rows * block // blocks, rows * (block + 1) // blocks):
+                now = _row(given, image, row - given[At.pad_top])
+                if now and times[row]:
+                    _whole_row(given, now, times[row], totals)
+                    _pairs(given, given[At.steps], given[At.step_pairs], now, now, times[row], totals)
+                if turn_times[row]:
+                    before = _row(given, image, row - given[At.back] - given[At.pad_top])
+                    _pairs(given, given[At.turns], given[At.turn_pairs], before, now, turn_times[row], totals)
 
     return kernel
 
 
 @njit
-def _count(given, before, now, length, totals):
-    call(given[Arg.epilogue], (before, now, length, given[Arg.fill], totals))
+def _cleared(given, job):
+    """The job's own totals: toggles and zeros, then room for those of one call."""
+    at = given[At.out] + 8 * TOTALS * job
+    totals = view(at, TOTALS, np.int64)
+    for i in range(TOTALS):
+        totals[i] = 0
+    return at
 
 
 @njit
-def _outputs(given, at, before, pitch, pixel, totals):
-    """Operands of each output of a row against those of the output before; `before`: of the row's first."""
-    step, width = given[Arg.stride_x] * pixel, given[Arg.out_x]
-    # side by side, the taps of a row are one run of bytes; one output apart, so are the outputs of a tap
-    run, taps = pixel, given[Arg.fx]
-    if step != pixel and given[Arg.dilation_x] == 1:
-        run, taps = pixel * taps, np.int64(1)
-    for ky in range(given[Arg.fy]):
-        for kx in range(taps):
-            tap = ky * given[Arg.dilation_y] * pitch + kx * given[Arg.dilation_x] * pixel
-            _count(given, before + tap, at + tap, run, totals)
-            if step == pixel:
-                _count(given, at + tap, at + tap + step, (width - 1) * pixel, totals)
-            else:
-                for x in range(1, width):
-                    _count(given, at + tap + (x - 1) * step, at + tap + x * step, run, totals)
+def _row(given, image, row):
+    """Address of a row of the input, 0 in the padding."""
+    if 0 <= row < given[At.in_y]:
+        return given[At.x] + (image * given[At.in_y] + row) * given[At.pitch]
+    return np.int64(0)
 
 
 @njit
-def _depth(given, at, pitch, pixel, totals):
-    """Operands of each window of a row against those before them; the first has none before it."""
-    item, across = given[Arg.item_bytes], given[Arg.dilation_x] * pixel
-    for x in range(given[Arg.out_x]):
-        window = at + x * given[Arg.stride_x] * pixel
-        last = window
-        for ky in range(given[Arg.fy]):
-            tap = window + ky * given[Arg.dilation_y] * pitch
-            if across == pixel:
-                run, taps = pixel * given[Arg.fx], 1
-            else:
-                run, taps = pixel, given[Arg.fx]
-            for _ in range(taps):
-                _count(given, last, tap, item, totals)
-                _count(given, tap, tap + item, run - item, totals)
-                last = tap + run - item
-                tap += across
+def _whole_row(given, at, times, totals_at):
+    """Every item of a row against the one `shift` items before it; behind the row, padding against its last items."""
+    item, shift, items = given[At.item_bytes], given[At.shift], given[At.row_items]
+    part = totals_at + 16
+    sums = view(part, 2, np.int64)
+    sums[0], sums[1] = 0, 0
+    first = min(shift, items)
+    for plane in range(given[At.planes]):
+        place = plane * given[At.plane_items]
+        _weighted(given, given[At.padding], at, first, place, part)
+        _weighted(given, at, at + first * item, items - first, place + first, part)
+        if given[At.beyond]:
+            outside = max(shift - items, 0)
+            last = at + (items + outside - shift) * item
+            _weighted(given, last, given[At.padding], shift - outside, place + items + outside, part)
+    totals = view(totals_at, 2, np.int64)
+    totals[0] += times * sums[0]
+    totals[1] += times * sums[1]
+
+
+@njit
+def _weighted(given, before, now, items, place, totals):
+    item, weight = given[At.item_bytes], given[At.weight_bytes]
+    for first in range(0, items, _MOST_ITEMS):
+        call(
+            given[At.weighted],
+            (
+                before + first * item,
+                now + first * item,
+                min(items - first, _MOST_ITEMS),
+                given[At.toggle_times] + (place + first) * weight,
+                given[At.zero_times] + (place + first) * weight,
+                given[At.zero],
+                totals,
+            ),
+        )
+
+
+@njit
+def _pairs(given, table_at, count, from_row, to_row, times, totals_at):
+    """Toggles of single pairs of pixels, or of single items of them, between two rows; row 0: padding."""
+    if from_row == 0 and to_row == 0:
+        return
+    table = view(table_at, PAIR_WORDS * count, np.int64)
+    totals, part = view(totals_at, 4, np.int64), totals_at + 16
+    toggles = np.int64(0)
+    for i in range(0, PAIR_WORDS * count, PAIR_WORDS):
+        before = from_row + table[i] if from_row and table[i] >= 0 else given[At.padding]
+        now = to_row + table[i + 1] if to_row and table[i + 1] >= 0 else given[At.padding]
+        if table[i + 2] == 1:
+            differ = view(before, 1, np.uint8)[0] ^ view(now, 1, np.uint8)[0]
+            toggles += table[i + 3] * _ones(np.int64(differ))
+        else:
+            totals[2] = 0
+            call(given[At.count], (before, now, table[i + 2], np.int64(0), part))
+            toggles += table[i + 3] * totals[2]
+    totals[0] += times * toggles
