@@ -13,8 +13,13 @@ from .requantization import divide_by_power_of_two, high_multiply, requantize
 from .tables import interpolate, interpolation_table
 
 
-def softmax(x, *, arithmetic: str, multiplier: int = 0, shift: int = 0, output_bits: int = 8, **params) -> np.ndarray:
-    """As accelsim_kernels.softmax, row by row."""
+def softmax(
+    x, *, arithmetic: str, multiplier: int = 0, shift: int = 0, output_bits: int = 8, keep=None, **params
+) -> np.ndarray:
+    """As accelsim_kernels.softmax, row by row: places that are not kept are cut out, and put back as probability 0."""
+    if keep is not None:
+        return _kept(x, keep, {"arithmetic": arithmetic, "multiplier": multiplier, "shift": shift,
+                               "output_bits": output_bits, **params})  # fmt: skip
     domain.arithmetic_of("softmax", arithmetic, params)
     if arithmetic in ("onnx-table", "dequantized"):
         return float_softmax(x, arithmetic=arithmetic, **params)
@@ -32,6 +37,21 @@ def softmax(x, *, arithmetic: str, multiplier: int = 0, shift: int = 0, output_b
     out = [_by_gemmlowp(row, multiplier, shift, params["diff_min"], output_bits) for row in rows]
     low = -(2 ** (output_bits - 1))
     return np.array(out, domain.narrowest_dtype(low, -low - 1)).reshape(x.shape)
+
+
+def _kept(x, keep, how: dict) -> np.ndarray:
+    if how["arithmetic"] in ("onnx-table", "dequantized") or np.asarray(keep).dtype != bool:
+        raise ValueError("softmax: keep must be booleans, for an integer form")
+    x = domain.codes("x", x)
+    zero = 0 if how["arithmetic"] == "table" else -(2 ** (how["output_bits"] - 1))
+    rows, masks = (v.reshape(-1, x.shape[-1]).tolist() for v in (x, np.broadcast_to(keep, x.shape)))
+    out = []
+    for row, mask in zip(rows, masks, strict=True):
+        chosen = [v for v, kept in zip(row, mask, strict=True) if kept]
+        found = iter(softmax(np.array([chosen]), **how)[0].tolist() if chosen else ())
+        out.append([next(found) if kept else zero for kept in mask])
+    dtype = np.int16 if how["arithmetic"] == "table" else domain.narrowest_dtype(zero, -zero - 1)
+    return np.array(out, dtype).reshape(x.shape)
 
 
 def _by_gemmlowp(row: list[int], multiplier: int, shift: int, diff_min: int, bits: int) -> list[int]:
