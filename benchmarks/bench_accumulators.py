@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from accelsim_kernels import activity, matmul, pack
+from accelsim_kernels import matmul, pack
 
+from accelsim.bench import problems
 from accelsim.bench.problems import MatmulProblem
 from accelsim.bench.shapes import Matmul
 
@@ -43,10 +44,8 @@ def test_relu_fed(benchmark, name, peak) -> None:
     benchmark.extra_info["gmacs"] = 784 * 1152 * 128 / benchmark.stats.stats.min / 1e9
 
 
-@pytest.mark.benchmark(group="activity of a 3x3 layer, 56x56, 64 channels")
-@pytest.mark.parametrize("dataflow", ["weight_stationary", "output_stationary", "input_stationary"])
-def test_activity(benchmark, dataflow) -> None:
-    rng = np.random.default_rng(3)
-    x = rng.integers(0, 256, (1, 56, 56, 64)).astype(np.uint8)
-    w = rng.integers(-128, 128, (64, 3, 3, 64)).astype(np.int8)
-    benchmark(activity, x, w, padding=((1, 1), (1, 1)), dataflow=dataflow, samples=0)
+@pytest.mark.parametrize("contender", ["accelsim", "the layer"])
+@pytest.mark.parametrize("problem", problems("activity"), ids=lambda problem: problem.name)
+def test_activity(benchmark, problem, contender, threads) -> None:
+    benchmark.group = f"{problem.name}, {threads} thread(s)"
+    benchmark(problem.contenders()[contender])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from accelsim.bench.activity import DATAFLOWS, ActivityProblem
 from accelsim.bench.networks import BATCHES, NETWORKS, NetworkProblem, network_peers
 from accelsim.bench.peers import conv_peers, matmul_peers
 from accelsim.bench.problems import ConvProblem, MatmulProblem
@@ -17,14 +18,16 @@ from accelsim.bench.shapes import CONVS, MATMULS, SIX
 from accelsim.bench.timing import peak_gmacs, side_by_side
 from accelsim.errors import AccelsimError
 
-SUITES = ("matmul", "conv", "layers", "networks", "saturation", "all")
-Problem = MatmulProblem | ConvProblem | NetworkProblem | SerialProblem | FedProblem
+SUITES = ("matmul", "conv", "layers", "networks", "saturation", "activity", "all")
+OwnProblem = SerialProblem | FedProblem | ActivityProblem
+Problem = MatmulProblem | ConvProblem | NetworkProblem | OwnProblem
 KINDS = {
     MatmulProblem: "matmul",
     ConvProblem: "conv",
     NetworkProblem: "network",
     SerialProblem: "serial saturation",
     FedProblem: "saturation on real activations",
+    ActivityProblem: "activity",
 }
 #: outputs of a peer that may differ: it rounds in another order, or saturates 16-bit sums
 _DIFFERENT = 0.01
@@ -33,7 +36,8 @@ _DIFFERENT = 0.01
 def problems(suite: str) -> list[Problem]:
     """The problems of a suite: products, six convolutions, all of two networks, the networks whole, or all of these.
 
-    "saturation" has no peers: saturating accumulators are timed beside our own exact product.
+    Two have no peers: "saturation" times saturating accumulators and "activity" the counting of toggles, beside our
+    own exact product.
     Where sums of two products saturate 16 bits in peers, weights of single layers have 7 bits.
     """
     from accelsim_kernels import simd
@@ -48,6 +52,9 @@ def problems(suite: str) -> list[Problem]:
     if suite == "saturation":
         fed = [FedProblem(network, bits) for network in FED for bits in FED_BITS]
         return [SerialProblem(bits) for bits in SERIAL_BITS] + fed
+    if suite == "activity":
+        whole = [ActivityProblem(f"all {len(CONVS)} layers", CONVS, dataflow) for dataflow in DATAFLOWS]
+        return whole + [ActivityProblem(shape.name, (shape,), DATAFLOWS[0]) for shape in CONVS]
     if suite == "all":
         return problems("matmul") + problems("layers") + problems("networks")
     raise AccelsimError(f"unknown suite {suite!r}: choose from {', '.join(SUITES)}")
@@ -62,7 +69,7 @@ def contenders(
 
     own: a user's kernel, called as own(a, b) or own(x, w, **keywords of conv2d); AccelsimError if it differs.
     """
-    if isinstance(problem, (SerialProblem, FedProblem)):
+    if isinstance(problem, OwnProblem):
         return problem.contenders(), {}
     expected = problem.ours()
     with warnings.catch_warnings():

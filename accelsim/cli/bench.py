@@ -15,7 +15,9 @@ PANEL = "Look up"
 def bench(
     suite: Annotated[
         str,
-        typer.Option(help="matmul, conv (six layers), layers, networks, saturation (beside our exact product) or all."),
+        typer.Option(
+            help="matmul, conv (six layers), layers, networks, all; saturation or activity (beside our exact product)."
+        ),
     ] = "conv",
     threads: Annotated[int, typer.Option(min=1, help="Threads of every contender.")] = 1,
     kernel: Annotated[str | None, typer.Option(help="module:function of your own kernel, timed beside.")] = None,
