@@ -106,7 +106,7 @@ def average_pool(unit: Unit, to: Lowering) -> None:
 def global_average_pool(unit: Unit, to: Lowering) -> None:
     x = unit.activation(0)
     refuse_unless(len(x.codes.shape) == 3, "only images are pooled: (N, C, H, W)")
-    if _literal(unit, to):
+    if to.literal(unit):
         size = x.codes.shape[1:]
         _pool(unit, to, {"window": size, "stride": size, "padding": ((0, 0), (0, 0)), "divisor": "valid"})
     else:
@@ -123,16 +123,11 @@ def reduce_mean(unit: Unit, to: Lowering) -> None:
     _mean(unit, to, chosen, bool(unit.node.attributes.get("keepdims", 1)))
 
 
-def _literal(unit: Unit, to: Lowering) -> bool:
-    """Whether the float node itself is what is computed."""
-    return to.profile.name == FLOAT_KERNELS and not unit.integer
-
-
 def _pool(unit: Unit, to: Lowering, geometry: dict[str, Any]) -> None:
     x, y = unit.activation(0), unit.grid
     layout = images(unit.node.attributes)
     source = [to.place(x.codes, layout)]
-    if _literal(unit, to):
+    if to.literal(unit):
         grids = {"x_zero_point": x.params.zero_point, "x_scale": x.params.scale, "zero_point": y.zero_point}
         to.emit(FloatAveragePool, unit.node, source, unit.output, y, layout, **geometry, **grids, **unit.clamp,
                 scale=y.scale)  # fmt: skip
@@ -182,7 +177,7 @@ def softmax(unit: Unit, to: Lowering) -> None:
     rank = len(x.codes.shape)
     axis = sample_axis(unit.node.attributes.get("axis", -1), x.codes)
     params = {"input_scale": x.params.scale, "scale": y.scale, "zero_point": y.zero_point}
-    arithmetic = "dequantized" if _literal(unit, to) else "onnx-table"
+    arithmetic = "dequantized" if to.literal(unit) else "onnx-table"
     refuse_unless((unit.lower, unit.upper) == (-math.inf, math.inf), "an activation after softmax")
     fields = {"arithmetic": arithmetic, "params": params}
     layout = NHWC if rank == 3 and axis == 0 else FILE

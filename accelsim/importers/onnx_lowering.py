@@ -149,7 +149,8 @@ class Lowering:
     def __init__(self, file: OnnxFile, profile: NumericProfile) -> None:
         self.file = file
         self.profile = profile
-        self.batch = _batch(file)
+        self.fixed_batch = _batch(file)
+        self.batch = self.fixed_batch or 1
         self.ops: list[Op] = []
         self.tensors: dict[str, TensorInfo] = {}
         self.sources: dict[str, int] = {}  # operator of the graph → node of the file
@@ -219,6 +220,10 @@ class Lowering:
         if unit.integer and profile.name == FLOAT_KERNELS:
             profile = load_profile(INTEGER_KERNELS)
         return profile.operator(operator).for_activations(unit.grid.bits if unit.y else 8)
+
+    def literal(self, unit: Unit) -> bool:
+        """Whether the float node itself is what is computed."""
+        return self.profile.name == FLOAT_KERNELS and not unit.integer
 
     def requantizer(self, unit: Unit, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
         found = Requantizer.from_scale(
@@ -356,11 +361,11 @@ def sample_axis(axis: int, codes: Codes, what: str = "axis") -> int:
     return axis % rank - 1
 
 
-def _batch(file: OnnxFile) -> int:
-    """The file's fixed batch; 1 where it is not fixed."""
+def _batch(file: OnnxFile) -> int | None:
+    """The file's fixed batch; None where it is not fixed."""
     leading = {value.shape[0] for value in file.inputs if value.shape}
-    batch = leading.pop() if len(leading) == 1 else 1
-    return batch if batch and 0 < batch <= 1 << 20 else 1
+    batch = leading.pop() if len(leading) == 1 else None
+    return batch if batch and 0 < batch <= 1 << 20 else None
 
 
 def _public_names(file: OnnxFile) -> dict[str, str]:

@@ -19,6 +19,7 @@ from accelsim.importers.onnx_lowering import (
     register,
 )
 from accelsim.ops.batch_matmul import BatchMatMul
+from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.ops.mac import Conv2d, Linear
 from accelsim.quant import AccumulatorParams, QuantParams
 
@@ -38,7 +39,7 @@ def conv(unit: Unit, to: Lowering) -> None:
     depthwise = groups > 1 and weights.codes.shape[1] == 1
     fields, params = _accumulation(unit, to, "depthwise_conv2d" if depthwise else "conv2d", weights, 0, channels)
     to.emit(
-        Conv2d,
+        FloatConv2d if "real_bias" in fields else Conv2d,
         unit.node,
         [to.place(x.codes, layout)],
         unit.output,
@@ -72,8 +73,9 @@ def matmul(unit: Unit, to: Lowering) -> None:
     a, b = unit.activation(0), unit.activation(1)
     refuse_unless(len(a.codes.shape) >= 2 and len(b.codes.shape) >= 2, "multiplies vectors")
     numerics = to.numerics("linear", unit)
+    sums = {"x_scale": a.params.scale, "b_scale": b.params.scale, "scale": unit.grid.scale} if to.literal(unit) else {}
     to.emit(
-        BatchMatMul,
+        FloatBatchMatMul if sums else BatchMatMul,
         unit.node,
         [to.place(a.codes, FILE), to.place(b.codes, FILE)],
         unit.output,
@@ -83,6 +85,7 @@ def matmul(unit: Unit, to: Lowering) -> None:
         transpose_a=False,
         transpose_b=False,
         requantizer=to.requantizer(unit, numerics, (a.params.scale, b.params.scale, unit.grid.scale)),
+        **sums,
     )
 
 
@@ -92,14 +95,17 @@ def _linear(unit: Unit, to: Lowering, turned: bool) -> None:
     channels = weights.codes.shape[0 if turned else 1]
     fields, params = _accumulation(unit, to, "linear", weights, 0 if turned else 1, channels)
     weight = weights.codes if turned else weights.codes.T
+    literal = "real_bias" in fields
+    sums = {"turned": turned, "at_once": to.fixed_batch} if literal else {}
     to.emit(
-        Linear,
+        FloatLinear if literal else Linear,
         unit.node,
         [to.place(x.codes, FILE)],
         unit.output,
         params(len(x.codes.shape)),
         weight=np.ascontiguousarray(weight),
         **fields,
+        **sums,
     )
 
 
@@ -129,6 +135,8 @@ def _accumulation(unit: Unit, to: Lowering, operator: str, weights: RealKnown, a
         "bias": _bias(unit, to, x.params.scale * np.asarray(scale), channels),
         "requantizer": requantizer,
     }
+    if unit.y is not None and to.literal(unit):
+        fields |= {"x_scale": x.params.scale, "scale": unit.y.scale, "real_bias": _real_bias(unit, channels)}
     accumulators = np.float64(x.params.scale) * np.asarray(scale)
 
     def params(rank: int) -> QuantParams | AccumulatorParams:
@@ -158,6 +166,14 @@ def _bias(unit: Unit, to: Lowering, scale: np.ndarray, channels: int) -> np.ndar
         raise UnsupportedError("its bias does not fit 32 bits at the scale of the accumulator")
     to.notes.append(f"The bias of {unit.node.name or unit.node.index} is rounded to the scale of its accumulator.")
     return _spread(codes.astype(np.int32), channels)
+
+
+def _real_bias(unit: Unit, channels: int) -> np.ndarray | None:
+    """The bias as the file has it, in float32."""
+    bias = unit.optional(2)
+    if bias is None:
+        return None
+    return _spread((bias.values if isinstance(bias, RealKnown) else bias).astype(np.float32), channels)
 
 
 def _spread(bias: np.ndarray, channels: int) -> np.ndarray:

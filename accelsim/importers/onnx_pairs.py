@@ -35,7 +35,7 @@ def pair(unit: Unit, to: Lowering) -> None:
     y, clamp = unit.grid, unit.clamp
     zero_points = {"a_zero_point": a.zero_point, "b_zero_point": b.zero_point}
     onnx = to.profile.name in (INTEGER_KERNELS, FLOAT_KERNELS)
-    literal = to.profile.name == FLOAT_KERNELS and not unit.integer
+    literal = to.literal(unit)
     if onnx and (literal or unit.kind != "Add"):  # only the sum has an integer kernel with an order of its own
         arithmetic = "product" if unit.kind == "Mul" and not literal else "dequantized"
         scales = {"a_scale": a.scale, "b_scale": b.scale, "scale": y.scale}

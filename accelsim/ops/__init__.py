@@ -8,6 +8,7 @@ from accelsim.ops.base import Computed, Op, TensorInfo
 from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.concat import Concat
 from accelsim.ops.constant import Constant
+from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.ops.float_pair import FloatPair
 from accelsim.ops.float_pool import FloatAveragePool
 from accelsim.ops.interpolated import InterpolatedLut
@@ -20,6 +21,7 @@ from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
 from accelsim.ops.softmax import Softmax
+from accelsim.ops.table_add import TableAdd
 from accelsim.ops.tailed import TailedConv2d, TailedMean, TailedRequantize, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
 
@@ -33,7 +35,11 @@ OPS: dict[str, type[Op]] = {
         TailedConv2d,
         TailedTransposeConv2d,
         BatchMatMul,
+        FloatConv2d,
+        FloatLinear,
+        FloatBatchMatMul,
         Add,
+        TableAdd,
         Sub,
         Mul,
         FloatPair,

@@ -16,7 +16,7 @@ from accelsim.ops import OPS
 
 PROFILES = ("tflite-ruy", "xnnpack")
 #: operators of the graph that no .tflite file of one operator needs
-FROM_ELSEWHERE = {"embedding", "float_pair", "float_average_pool"}
+FROM_ELSEWHERE = {"embedding", "float_pair", "float_average_pool", "float_conv2d", "float_linear", "float_batch_matmul"}
 
 
 def lowered(name: str, seed: int, profile: str):
