@@ -61,13 +61,13 @@ class Lowering:
 
     A sample is one invocation of the file: the leading axis of length 1 is the batch and is left out of shapes;
     a tensor whose leading axis is longer belongs to the sample as a whole (sample_shape()). A file of a larger
-    fixed batch is read as one of batch 1.
+    fixed batch is read as one of batch 1, unless a sample is to be a whole invocation.
     """
 
-    def __init__(self, file: TfliteFile, profile: NumericProfile) -> None:
+    def __init__(self, file: TfliteFile, profile: NumericProfile, whole: bool = False) -> None:
         self.file = file
         self.profile = profile
-        self.batch, self.shapes = _shapes(file)
+        self.batch, self.shapes = (1, [tensor.shape for tensor in file.tensors]) if whole else _shapes(file)
         self.ops: list[Op] = []
         self.tensors: dict[str, TensorInfo] = {}
         self.sources: dict[str, int] = {}  # operator of the graph → operator of the file
@@ -251,8 +251,8 @@ class Lowering:
         if tensor.constant is None:
             raise UnsupportedError(f"reads {tensor.name!r}, which nothing before it computes as codes")
         name = self._unique[tensor.index]
-        shape = tensor.shape
-        while shape and shape[0] == 1:  # right-aligned, leading axes of length 1 say nothing
+        shape = tensor.shape or (1,)
+        while len(shape) > 1 and shape[0] == 1:  # right-aligned, leading axes of length 1 say nothing
             shape = shape[1:]
         params = grid(tensor)
         values = np.array(tensor.constant, dtype=params.dtype, order="C").reshape(shape)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.importers import tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement  # noqa: F401
 from accelsim.importers.lowering import Lowering
@@ -56,6 +57,13 @@ def from_tflite(path: str | Path, profile: str = DEFAULT_PROFILE) -> IntegerGrap
 def lower_tflite(file: TfliteFile, profile: str = DEFAULT_PROFILE) -> LoweredFile:
     """As from_tflite(), of a file that is read already, with what belongs to which operator of the file."""
     numerics = load_profile(RUNTIMES.get(profile, profile))
+    notes = (NOTE.format(numerics.name, numerics.runtime),)
     lowering = Lowering(file, numerics)
-    graph = lowering.build(Path(file.path).stem, (NOTE.format(numerics.name, numerics.runtime),))
+    try:
+        graph = lowering.build(Path(file.path).stem, notes)
+    except AccelsimError:
+        if lowering.batch == 1:
+            raise
+        lowering = Lowering(file, numerics, whole=True)  # what leads its shapes is no batch
+        graph = lowering.build(Path(file.path).stem, notes)
     return LoweredFile(file, graph, lowering.sources, lowering.names)

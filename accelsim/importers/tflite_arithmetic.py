@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from accelsim.importers.litert_vectors import Runs, operand_tables, runs
 from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, clamp_codes, lowers, real_clamp
 from accelsim.importers.tflite_file import FileOperator
 from accelsim.importers.tflite_mac import window_padding
@@ -15,8 +17,12 @@ from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.parameters import add_parameters, mean_scale_parameters
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
+from accelsim.ops.table_add import TableAdd
 from accelsim.ops.tailed import TailedMean
+from accelsim.quant import QuantParams, power_of_two_exponent
 from accelsim.requant import Requantizer, decompose
+
+_NARROW = 2**15 - 1
 
 
 @lowers("ADD", "SUB")
@@ -25,7 +31,25 @@ def add(op: FileOperator, to: Lowering) -> None:
     options = to.options(op, {"add": "AddOptions", "sub": "SubOptions"}[operator])
     a, b = (to.params(index) for index in op.inputs[:2])
     y = to.params(op.outputs[0])
-    numerics = to.numerics(operator, max(a.bits, b.bits))
+    bits = max(a.bits, b.bits)
+    if bits > 8 and options.PotScaleInt16() and all(power_of_two_exponent(p.scale) is not None for p in (a, b, y)):
+        raise UnsupportedError("of 16-bit codes whose scales are marked as powers of two")
+    clamp = clamp_codes(options.FusedActivationFunction(), y)
+    numerics = to.numerics(operator, bits)
+    if to.defines(f"{operator}_vector", bits):
+        shapes = [to.full_shape(index) for index in op.inputs[:2]]
+        walked = runs(*shapes)
+        if walked is not None and not (bits > 8 and shapes[0] != shapes[1]):
+            whole = walked.row * to.batch % walked.block == 0 and not walked.repeated
+            parameters = add_parameters(numerics, a, b, y)
+            tables = _operand_tables(a, b, parameters["left_shift"], walked.repeated)
+            if any(not np.array_equal(*table) for table in tables):
+                if not whole:
+                    if to.batch > 1:
+                        raise UnsupportedError("whose last elements this runtime rounds otherwise, of a fixed batch")
+                    _add_by_tables(op, to, tables, walked, parameters, clamp)
+                    return
+                numerics = replace(numerics, scheme=to.numerics(f"{operator}_vector", bits).scheme)
     to.emit(
         Add if operator == "add" else Sub,
         op,
@@ -34,10 +58,39 @@ def add(op: FileOperator, to: Lowering) -> None:
         a_zero_point=a.zero_point,
         b_zero_point=b.zero_point,
         zero_point=y.zero_point,
-        **clamp_codes(options.FusedActivationFunction(), y),
+        **clamp,
         arithmetic=numerics.arithmetic,
         params=add_parameters(numerics, a, b, y),
     )
+
+
+def _operand_tables(a: QuantParams, b: QuantParams, left_shift: int, repeated: bool) -> list[np.ndarray]:
+    common = 2.0 * max(a.scale, b.scale)
+    return [operand_tables(x, x.scale / common, left_shift, repeated) for x in (a, b)]
+
+
+def _add_by_tables(
+    op: FileOperator, to: Lowering, tables: list[np.ndarray], walked: Runs, parameters: dict, clamp: dict[str, int]
+) -> None:
+    y = to.params(op.outputs[0])
+    scaling = {name: parameters[name] for name in ("multiplier", "shift")}
+    to.emit(
+        TableAdd,
+        op,
+        [to.input(op, 0), to.input(op, 1)],
+        op.outputs[0],
+        a_tables=tables[0],
+        b_tables=tables[1],
+        lowest=to.params(op.inputs[0]).qmin,
+        row=walked.row,
+        block=walked.block,
+        requantizer=Requantizer(parameters["scheme"], scaling, y.zero_point, **clamp),
+    )
+
+
+def _reach(x: QuantParams) -> int:
+    """Of the codes from the zero point."""
+    return max(x.qmax - x.zero_point, x.zero_point - x.qmin)
 
 
 @lowers("MUL")
@@ -45,7 +98,11 @@ def mul(op: FileOperator, to: Lowering) -> None:
     activation = to.options(op, "MulOptions").FusedActivationFunction()
     a, b = (to.params(index) for index in op.inputs[:2])
     y = to.params(op.outputs[0])
-    numerics = to.numerics("mul", max(a.bits, b.bits))
+    bits = max(a.bits, b.bits)
+    numerics = to.numerics("mul", bits)
+    largest = a.scale * b.scale / y.scale * _reach(a) * _reach(b) + abs(y.zero_point)
+    if bits <= 8 and largest > _NARROW and to.defines("narrow_mul", bits):
+        raise UnsupportedError(f"gives up to {largest:.0f} codes: how this runtime wraps them to 16 bits is not modeled")
     to.emit(
         Mul,
         op,

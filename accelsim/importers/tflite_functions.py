@@ -10,6 +10,7 @@ import numpy as np
 
 from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, lowers, real_clamp
 from accelsim.importers.tflite_file import FileOperator
+from accelsim.importers.tflite_tables import function_table
 from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Clamp, Requantize
 from accelsim.ops.function_parameters import (
@@ -94,7 +95,8 @@ def _tabulated(op: FileOperator, to: Lowering, function: str) -> None:
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
     if x.bits > 8:
         raise UnsupportedError(f"of {x.bits}-bit codes")
-    lut(op, to, function, float_table(function, x, y))
+    quantize = to.numerics("elu").options if function == "elu" and to.defines("elu") else {}
+    lut(op, to, function, function_table(function, x, y, **quantize))
 
 
 LOWERINGS["ELU"] = partial(_tabulated, function="elu")

@@ -163,11 +163,14 @@ def batch_matmul(op: FileOperator, to: Lowering) -> None:
     options = to.options(op, "BatchMatMulOptions")
     a, b = (to.params(index) for index in op.inputs[:2])
     y = to.params(op.outputs[0])
-    numerics = _numerics(to, "batch_matmul", a.bits, True, None)
+    operator = "batch_matmul"
+    if b.zero_point == 0 and to.defines(f"symmetric_{operator}", a.bits):  # what XNNPACK leaves has another arithmetic
+        operator = f"symmetric_{operator}"
+    numerics = _numerics(to, operator, a.bits, True, None)
     to.emit(
         BatchMatMul,
         op,
-        [to.input(op, 0), to.input(op, 1)],
+        [_matrices(op, to, 0), _matrices(op, to, 1)],
         op.outputs[0],
         a_zero_point=a.zero_point,
         b_zero_point=b.zero_point,
@@ -175,6 +178,14 @@ def batch_matmul(op: FileOperator, to: Lowering) -> None:
         transpose_b=bool(options.AdjY()),
         requantizer=to.requantizer(numerics, (a.scale, b.scale, y.scale), y, clamp_codes(0, y)),
     )
+
+
+def _matrices(op: FileOperator, to: Lowering, position: int) -> str:
+    """An operand with the rows and columns that the file gives it, where the batch took an axis of length 1."""
+    name, shape = to.input(op, position), to.full_shape(op.inputs[position])
+    if len(shape) < 2:
+        raise UnsupportedError(f"an operand of shape {shape}")
+    return name if len(to.tensors[name].shape) >= 2 else to.reshaped(op, name, shape[-2:])
 
 
 def _accumulation(

@@ -14,13 +14,14 @@ from accelsim.ops.float_pool import FloatAveragePool
 from accelsim.ops.interpolated import InterpolatedLut
 from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
+from accelsim.ops.norm import LayerNorm, RmsNorm
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
 from accelsim.ops.prelu import PRelu
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
-from accelsim.ops.softmax import Softmax
+from accelsim.ops.softmax import MaskedSoftmax, Softmax
 from accelsim.ops.table_add import TableAdd
 from accelsim.ops.tailed import TailedConv2d, TailedMean, TailedRequantize, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
@@ -55,6 +56,9 @@ OPS: dict[str, type[Op]] = {
         LeakyRelu,
         PRelu,
         Softmax,
+        MaskedSoftmax,
+        LayerNorm,
+        RmsNorm,
         MaxPool2d,
         AveragePool2d,
         FloatAveragePool,

@@ -35,7 +35,7 @@ def compare(name: str, profile: str, seeds: range) -> int:
         try:
             lowered = lower_tflite(parse_tflite(model), profile)
         except AccelsimError as error:
-            assert "not modeled" in str(error)  # 16-bit logistic of a power-of-two scale
+            assert "not modeled" in str(error)
             continue
         found = ours(lowered, inputs)
         differing += sum(int((a.reshape(b.shape) != b).sum()) for a, b in zip(found, truth, strict=True))
