@@ -47,11 +47,10 @@ def fuse_activations(graph: FloatGraph) -> FloatGraph:
     while True:
         users = graph.users()
         nodes = {node.name: node for node in graph.nodes}
-        for clamp in graph.nodes:
+        for clamp in (node for node in graph.nodes if issubclass(node.operator, Clamp)):
             source = nodes.get(clamp.inputs[0].name)
             if (
-                issubclass(clamp.operator, Clamp)
-                and source is not None
+                source is not None
                 and source.operator.fuses_clamp
                 and len(users[source.name]) == 1
                 and source.name not in graph.outputs

@@ -15,6 +15,7 @@ from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode, Ref
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.concat import Concat
+from accelsim.ops.constant import Constant
 from accelsim.ops.parameters import add_parameters, mean_scale_parameters, shift_between
 from accelsim.ops.shape import Reshape, Transpose
 from accelsim.profiles import NumericProfile, OperatorNumerics
@@ -47,6 +48,7 @@ class Lowering:
         self.tensors: dict[str, TensorInfo] = {}
         self._name_of: dict[str, str] = {}  # float tensor → integer tensor
         self._plain: set[str] = set()  # integer tensors of rank 4 in torch's order
+        self._constants: dict[str, Constant] = {}
 
     def build(self, name: str, notes: tuple[str, ...]) -> IntegerGraph:
         self.begin()
@@ -95,7 +97,8 @@ class Lowering:
         """
         found = [self._name_of[ref.name] for ref in node.inputs]
         if broadcast:
-            plain = any(self.is_plain(name) for name in found) or len(node.shape) != 3
+            moving = [name for name in found if name not in self._constants]
+            plain = any(self.is_plain(name) for name in moving) or len(node.shape) != 3
         inputs = [self._in_order(name, plain) for name in found]
         if broadcast and not plain and len(node.shape) == 3:
             inputs = [self._spatial_operand(name) for name in inputs]
@@ -187,9 +190,9 @@ class Lowering:
         if len(node.shape) == 3 and (plain or any(name in self._plain for name in op.inputs)):
             self._plain.add(op.output)
 
-    def between(self, node: FloatNode, op: Op) -> str:
-        """Append an operator on the grid of the node's input whose output another operator of the node reads."""
-        self._append(op, self.params(node.inputs[0]))
+    def between(self, node: FloatNode, op: Op, *, params: QuantParams | None = None) -> str:
+        """Append an operator whose output another operator of the node reads; on the grid of the node's input."""
+        self._append(op, params or self.params(node.inputs[0]))
         return op.output
 
     def reshape(self, node: FloatNode) -> None:
@@ -239,6 +242,8 @@ class Lowering:
     def _append(self, op: Op, params: QuantParams | AccumulatorParams) -> None:
         shape = op.output_shape([self.tensors[name].shape for name in op.inputs])
         self.ops.append(op)
+        if isinstance(op, Constant):
+            self._constants[op.output] = op
         self.tensors[op.output] = TensorInfo(tuple(shape), params)
 
     def _output_params(self, node: FloatNode) -> QuantParams | AccumulatorParams:
@@ -275,7 +280,12 @@ class Lowering:
             if isinstance(params, AccumulatorParams) and params.axis is not None:
                 place = (params.axis - 1) % len(order)  # of the channels, without the batch
                 params = AccumulatorParams(params.scale, order.index(place) + 1)
-            self._append(Transpose(name, (source,), name, order=order), params)
+            constant = self._constants.get(source)
+            if constant is None:
+                self._append(Transpose(name, (source,), name, order=order), params)
+            else:
+                values = np.ascontiguousarray(constant.values.transpose(order))
+                self._append(Constant(name, (), name, values), params)
         return name
 
     def requantizer(self, node: FloatNode, numerics: OperatorNumerics, scales: tuple) -> Requantizer:

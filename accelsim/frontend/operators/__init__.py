@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
-from accelsim.frontend.operators import arithmetic, functions, mac, pool, resize, shape, split  # noqa: F401
+from accelsim.frontend.operators import (  # noqa: F401
+    arithmetic,
+    attention,
+    curves,
+    embedding,
+    functions,
+    mac,
+    norm,
+    pool,
+    product,
+    resize,
+    selection,
+    shape,
+    split,
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accelsim.frontend.float_graph import Bound, FloatNode, per_channel
+from accelsim.frontend.operators.product import affine, by_float32, is_number
 from accelsim.frontend.registry import Captured, Reject, lowers, parameter, tensor
 from accelsim.ops.arithmetic import Add as IntegerAdd
 from accelsim.ops.arithmetic import Clamp as IntegerClamp
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 
-@lowers(aten.add.Tensor)
+@lowers(aten.add.Tensor, aten.add.Scalar)
 class Add:
     """Sum of two tensors, each on its own grid, broadcast; one of them may be constant (positions)."""
 
@@ -27,6 +28,8 @@ class Add:
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         a = tensor(arguments["self"], "the first operand")
+        if is_number(arguments["other"]):
+            return affine(a, offset=arguments["other"] * arguments["alpha"])
         b = tensor(arguments["other"], "the second operand")
         if arguments["alpha"] != 1:
             raise Reject(f"alpha={arguments['alpha']}")
@@ -38,6 +41,8 @@ class Add:
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
+        if by_float32(node, to, "add"):
+            return
         to.add(node, IntegerAdd(**to.names(node, broadcast=True), **to.add_numerics(node)))
 
 
