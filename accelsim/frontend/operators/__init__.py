@@ -2,18 +2,4 @@
 
 from __future__ import annotations
 
-from accelsim.frontend.operators import (  # noqa: F401
-    arithmetic,
-    attention,
-    curves,
-    embedding,
-    functions,
-    mac,
-    norm,
-    pool,
-    product,
-    resize,
-    selection,
-    shape,
-    split,
-)
+from accelsim.frontend.operators import arithmetic, functions, mac, pool, product, resize, shape, split  # noqa: F401
