@@ -12,12 +12,14 @@ from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.importers.onnx_file import FileNode, FileValue
 from accelsim.importers.onnx_fold import FOLDS, fold
+from accelsim.importers.onnx_look_up import look_up, to_whole
 from accelsim.importers.onnx_lowering import (
     FILE,
     INTEGER_NODES,
     MOVES,
     UNITS,
     Codes,
+    Index,
     Lowering,
     Pending,
     Real,
@@ -131,6 +133,12 @@ def _node(node: FileNode, to: Lowering) -> None:
     if not node.outputs or not node.outputs[0]:
         raise UnsupportedError("has no output")
     known = all(v is None or isinstance(v, np.ndarray) for v in inputs)
+    if node.kind == "Cast" and inputs and isinstance(inputs[0], Codes | FileValue) and to_whole(node):
+        to.values[node.outputs[0]] = Index(codes_of(node.inputs[0], node, to))
+        return
+    if node.kind == "Gather" and len(inputs) == 2 and isinstance(inputs[1], Index):
+        look_up(node, to, inputs[1].codes, grid_of_reader(node.outputs[0], to))
+        return
     if node.kind in FOLDS and known and (inputs or node.kind == "Constant"):
         for name, values in zip(node.outputs, fold(node, inputs), strict=False):
             to.known[name] = values
@@ -182,7 +190,7 @@ def _integer_input(value: FileValue, to: Lowering) -> Codes:
     if value.type not in types:
         raise UnsupportedError(f"input {value.name!r} is {value.type or 'of no type'}, and not quantized first")
     bits, signed = types[value.type]
-    params = _grid_of_reader(value.name, to) or QuantParams(1.0, 0, bits, signed)
+    params = grid_of_reader(value.name, to) or QuantParams(1.0, 0, bits, signed)
     if (params.bits, params.signed) != (bits, signed):
         raise UnsupportedError(f"input {value.name!r} is {value.type}, its reader takes other codes")
     codes = to.define_input(value.name, value.name, input_shape(value, to.batch), params)
@@ -190,12 +198,16 @@ def _integer_input(value: FileValue, to: Lowering) -> Codes:
     return codes
 
 
-def _grid_of_reader(name: str, to: Lowering) -> QuantParams | None:
+def grid_of_reader(name: str, to: Lowering) -> QuantParams | None:
+    """The grid by which codes are read first, where need be behind nodes that only move them."""
+    names = {name}
     for node in to.file.nodes:
         for place, other in enumerate(node.inputs):
             carries = node.kind.startswith(("DequantizeLinear", "QLinear", "QGemm")) and place + 2 < len(node.inputs)
-            if other == name and carries and set(node.inputs[place + 1 : place + 3]) <= set(to.known):
+            if other in names and carries and set(node.inputs[place + 1 : place + 3]) <= set(to.known):
                 return to.grid(node, place + 1, place + 2)
+        if node.kind in MOVES and node.inputs and node.inputs[0] in names:
+            names.update(node.outputs)
     return None
 
 

@@ -25,7 +25,7 @@ _TO = {NHWC: (1, 2, 0), FILE: (2, 0, 1)}
 INTEGER_KERNELS, FLOAT_KERNELS = "onnxruntime", "onnxruntime-float"
 _MAX_OPS = 1 << 17
 _MAX_ELEMENTS = 1 << 30  # of one tensor of one sample
-_BITS = {np.dtype("i1"): (8, True), np.dtype("u1"): (8, False), np.dtype("i2"): (16, True), np.dtype("u2"): (16, False)}
+BITS = {np.dtype("i1"): (8, True), np.dtype("u1"): (8, False), np.dtype("i2"): (16, True), np.dtype("u2"): (16, False)}
 
 
 @dataclass(eq=False)
@@ -41,6 +41,13 @@ class Codes:
     def layout(self) -> str:
         """The layout that it is computed in."""
         return next(iter(self.places))
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Codes as whole numbers that choose places, not as real numbers."""
+
+    codes: Codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +217,9 @@ class Lowering:
         name = node.inputs[zero_at] if zero is not None else ""
         if zero is None:
             zero = np.zeros(scale.shape, like if like is not None else np.uint8)
-        if zero.dtype not in _BITS or (zero.shape != scale.shape and zero.size != scale.size):
+        if zero.dtype not in BITS or (zero.shape != scale.shape and zero.size != scale.size):
             raise UnsupportedError(f"a zero point of {zero.dtype} {zero.shape} for a scale of {scale.shape}")
-        bits, signed = _BITS[zero.dtype]
+        bits, signed = BITS[zero.dtype]
         return scale.astype(np.float32), zero, 4 if name in self.file.four_bits else bits, signed
 
     def numerics(self, operator: str, unit: Unit) -> OperatorNumerics:

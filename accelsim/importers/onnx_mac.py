@@ -12,6 +12,7 @@ from accelsim.importers.onnx_lowering import (
     UNITS,
     Codes,
     Lowering,
+    Real,
     RealKnown,
     Unit,
     UnsupportedError,
@@ -67,24 +68,35 @@ def gemm(unit: Unit, to: Lowering) -> None:
 
 @register(UNITS, "MatMul")
 def matmul(unit: Unit, to: Lowering) -> None:
-    if isinstance(unit.optional(1), RealKnown):
+    known = [operand for operand in unit.operands if isinstance(operand, RealKnown)]
+    if isinstance(unit.optional(1), RealKnown) and unit.operands[1].codes.ndim == 2:
         _linear(unit, to, False)
         return
-    a, b = unit.activation(0), unit.activation(1)
-    refuse_unless(len(a.codes.shape) >= 2 and len(b.codes.shape) >= 2, "multiplies vectors")
+    refuse_unless(len(unit.operands) == 2 and len(known) < 2, "multiplies constants")
+    rank = max(len(o.codes.shape) for o in unit.operands if isinstance(o, Real))
+    names, grids = [], []
+    for index, operand in enumerate(unit.operands):
+        if isinstance(operand, RealKnown):
+            name, grid = to.constant_codes(unit.node, operand, FILE, rank)
+        else:
+            name, grid = to.place(unit.activation(index).codes, FILE), operand.params
+        names.append(name)
+        grids.append(grid)
+    refuse_unless(all(len(to.tensors[name].shape) >= 2 for name in names), "multiplies vectors")
+    a, b = grids
     numerics = to.numerics("linear", unit)
-    sums = {"x_scale": a.params.scale, "b_scale": b.params.scale, "scale": unit.grid.scale} if to.literal(unit) else {}
+    sums = {"x_scale": a.scale, "b_scale": b.scale, "scale": unit.grid.scale} if to.literal(unit) else {}
     to.emit(
         FloatBatchMatMul if sums else BatchMatMul,
         unit.node,
-        [to.place(a.codes, FILE), to.place(b.codes, FILE)],
+        names,
         unit.output,
         unit.grid,
-        a_zero_point=a.params.zero_point,
-        b_zero_point=b.params.zero_point,
+        a_zero_point=a.zero_point,
+        b_zero_point=b.zero_point,
         transpose_a=False,
         transpose_b=False,
-        requantizer=to.requantizer(unit, numerics, (a.params.scale, b.params.scale, unit.grid.scale)),
+        requantizer=to.requantizer(unit, numerics, (a.scale, b.scale, unit.grid.scale)),
         **sums,
     )
 

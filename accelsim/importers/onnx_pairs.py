@@ -21,7 +21,7 @@ from accelsim.ops.arithmetic import Add
 from accelsim.ops.concat import Concat
 from accelsim.ops.float_pair import FloatPair
 from accelsim.ops.lookup import Lut
-from accelsim.ops.pairwise import Mul, Sub
+from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.parameters import add_parameters
 from accelsim.quant import QuantParams
 
@@ -50,6 +50,19 @@ def pair(unit: Unit, to: Lowering) -> None:
     params = add_parameters(numerics, a, b, y)
     to.emit(_ELEMENTWISE[unit.kind], unit.node, names, unit.output, y, layout, arithmetic=numerics.arithmetic,
             zero_point=y.zero_point, **zero_points, **clamp, params=params)  # fmt: skip
+
+
+@register(UNITS, "Max", "Min")
+def extremum(unit: Unit, to: Lowering) -> None:
+    """Each operand on another grid is first brought to the output's: rounding keeps the order."""
+    names, grids, layout = _operands(unit, to)
+    y, clamp = unit.grid, unit.clamp
+    for index, grid in enumerate(grids):
+        if grid != y or (clamp["qmin"], clamp["qmax"]) != (y.qmin, y.qmax):
+            entries = table("Identity", {}, grid, y, clamp)
+            fields = {"function": "requantize", "table": entries, "lowest": grid.qmin}
+            names[index] = to.between(Lut, unit.node, [names[index]], y, **fields)
+    to.emit(Maximum if unit.kind == "Max" else Minimum, unit.node, names, unit.output, y, layout)
 
 
 def _operands(unit: Unit, to: Lowering) -> tuple[list[str], list[QuantParams], str]:

@@ -13,6 +13,7 @@ from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, c
 from accelsim.importers.tflite_file import FileOperator
 from accelsim.importers.tflite_mac import window_padding
 from accelsim.ops.arithmetic import Add, Clamp
+from accelsim.ops.float_forms import FloatReduce
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.parameters import add_parameters, mean_scale_parameters
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
@@ -102,7 +103,7 @@ def mul(op: FileOperator, to: Lowering) -> None:
     numerics = to.numerics("mul", bits)
     largest = a.scale * b.scale / y.scale * _reach(a) * _reach(b) + abs(y.zero_point)
     if bits <= 8 and largest > _NARROW and to.defines("narrow_mul", bits):
-        raise UnsupportedError(f"gives up to {largest:.0f} codes: how this runtime wraps them to 16 bits is not modeled")
+        raise UnsupportedError(f"gives up to {largest:.0f} codes, which this runtime wraps to 16 bits: not modeled")
     to.emit(
         Mul,
         op,
@@ -179,6 +180,9 @@ def mean(op: FileOperator, to: Lowering) -> None:
     if op.kind == "MEAN" and image and to.defines("mean_image", x.bits) and x.bits == 8:
         _image_mean(op, to, name, count)
         return
+    if to.defines(f"float_{op.kind.lower()}", x.bits):
+        _float_reduce(op, to, name, tuple(sorted(axes)), count if op.kind == "MEAN" else 1, count)
+        return
     numerics = to.numerics(op.kind.lower(), x.bits)
     if op.kind == "MEAN" and numerics.arithmetic != "requantize":
         raise UnsupportedError(f"mean in the form {numerics.arithmetic!r}")
@@ -196,6 +200,31 @@ def mean(op: FileOperator, to: Lowering) -> None:
         **clamp,
         params={},
         axes=tuple(sorted(axes)),
+    )
+
+
+def _float_reduce(op: FileOperator, to: Lowering, name: str, axes: tuple[int, ...], divisor: int, count: int) -> None:
+    """Raw codes times a float32 scale; XNNPACK puts both zero points into the bias, LiteRT's own sum one."""
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    f = np.float32
+    options = to.numerics(f"float_{op.kind.lower()}", x.bits).options
+    scale = f(f(x.scale) / f(y.scale)) * (f(1) / f(divisor))
+    if options["zero_point"] == "bias":
+        bias, zero_point = f(-x.zero_point * count) * scale + f(y.zero_point), 0
+    else:
+        bias, zero_point = f(-x.zero_point) * scale * f(count), y.zero_point
+    to.emit(
+        FloatReduce,
+        op,
+        [name],
+        op.outputs[0],
+        axes=axes,
+        keep_dims=bool(op.options.KeepDims()),
+        scale=float(scale),
+        bias=float(bias),
+        rounding=options["rounding"],
+        zero_point=zero_point,
+        **real_clamp(None, None, y),
     )
 
 

@@ -13,6 +13,7 @@ from accelsim.importers.tflite_file import FileOperator
 from accelsim.importers.tflite_tables import function_table
 from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Clamp, Requantize
+from accelsim.ops.float_forms import TableSoftmax
 from accelsim.ops.function_parameters import (
     float_table,
     gemmlowp_table,
@@ -166,5 +167,11 @@ def softmax(op: FileOperator, to: Lowering) -> None:
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
     if not 2.0**-40 < beta < 2.0**40:
         raise UnsupportedError(f"beta {beta}")
+    if x.bits == y.bits == 8 and to.defines("table_softmax", x.bits, delegated=False):
+        exponents = np.float32(-x.scale * beta) * np.arange(256, dtype=np.float32)
+        table = np.exp(exponents.astype(np.float64)).astype(np.float32)
+        fields = {"scale": float(y.scale), "zero_point": y.zero_point, "qmin": y.qmin, "qmax": y.qmax}
+        to.emit(TableSoftmax, op, [to.input(op, 0)], op.outputs[0], table=table, **fields)
+        return
     params = dict(softmax_parameters(beta, x, y))
     to.emit(Softmax, op, [to.input(op, 0)], op.outputs[0], arithmetic=params.pop("arithmetic"), params=params)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
+from accelsim.ops.adaptive_pool import AdaptiveAveragePool2d
 from accelsim.ops.arithmetic import Add, Clamp, Requantize
 from accelsim.ops.base import Computed, Op, TensorInfo
 from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.concat import Concat
 from accelsim.ops.constant import Constant
+from accelsim.ops.float_forms import FloatReduce, TableSoftmax
 from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.ops.float_pair import FloatPair
 from accelsim.ops.float_pool import FloatAveragePool
@@ -22,6 +24,7 @@ from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
 from accelsim.ops.softmax import MaskedSoftmax, Softmax
+from accelsim.ops.spread import Spread
 from accelsim.ops.table_add import TableAdd
 from accelsim.ops.tailed import TailedConv2d, TailedMean, TailedRequantize, TailedTransposeConv2d
 from accelsim.ops.transpose_conv import TransposeConv2d
@@ -56,20 +59,24 @@ OPS: dict[str, type[Op]] = {
         LeakyRelu,
         PRelu,
         Softmax,
+        TableSoftmax,
         MaskedSoftmax,
         LayerNorm,
         RmsNorm,
         MaxPool2d,
         AveragePool2d,
+        AdaptiveAveragePool2d,
         FloatAveragePool,
         Mean,
         TailedMean,
+        FloatReduce,
         ResizeBilinear,
         ResizeNearest,
         Reshape,
         Transpose,
         Concat,
         Slice,
+        Spread,
         Pad,
         Gather,
         Embedding,
