@@ -90,6 +90,9 @@ def read_spec_file(name_or_path: str | Path, folder: str, _seen: tuple[str, ...]
 def _overlay(base: Any, top: Any) -> Any:
     """Mappings merge key by key; lists of named things merge by name; anything else is replaced."""
     if isinstance(base, dict) and isinstance(top, dict):
+        # levels of accumulators, and bits and overflow of a single one, stand for each other
+        given = ("bits", "overflow") if "levels" in top else ("levels",) if "bits" in top else ()
+        base = {key: value for key, value in base.items() if key not in given}
         return {**base, **{k: _overlay(base[k], v) if k in base else v for k, v in top.items()}}
     named = all(
         isinstance(side, list) and side and all(isinstance(e, dict) and "name" in e for e in side)

@@ -68,6 +68,12 @@ def test_a_file_can_extend_a_preset(tmp_path):
     child, base = load_spec(tmp_path / "child.yaml"), load_spec("edge-16x16")
     assert child.buffer_of("input").size_bytes == 524288 and child.array.rows == 8
     assert child.array.cols == base.array.cols and len(child.memories) == len(base.memories)
+    # accumulators of several levels in the place of a single one, and back
+    two = "{levels: [{bits: 20, overflow: saturate, span: 32}, {bits: 32}]}"
+    (tmp_path / "two.yaml").write_text(f"extends: mine.yaml\nname: two\narray: {{accumulators: {two}}}\n")
+    (tmp_path / "one.yaml").write_text("extends: two.yaml\nname: one\narray: {accumulators: {bits: 24}}\n")
+    assert [level.bits for level in load_spec(tmp_path / "two.yaml").array.accumulators.levels] == [20, 32]
+    assert [level.bits for level in load_spec(tmp_path / "one.yaml").array.accumulators.levels] == [24]
 
 
 @pytest.mark.parametrize(
