@@ -56,6 +56,11 @@ class Placed(Ref):
     place: Place = FIRST
 
 
+def placed(ref: Ref, place: Place) -> Ref:
+    """The same tensor with its batch elsewhere."""
+    return Ref(ref.name, ref.shape) if place == FIRST else Placed(ref.name, ref.shape, place)
+
+
 def place_of(ref: Ref) -> Place:
     return getattr(ref, "place", FIRST)
 
@@ -77,6 +82,8 @@ def batched_shape(value: Any) -> tuple[Shape, int, int]:
     """
     shape = tuple(value.shape)
     dynamic = [i for i, n in enumerate(shape) if not isinstance(n, int)]
+    if not dynamic:
+        raise Reject(f"its batch became the number {shape[0]}: in forward(), take x.shape[0], not len(x) or int(…)")
     if len(dynamic) != 1:
         raise Reject(f"a dimension other than the batch is dynamic: {shape}")
     at = dynamic[0]

@@ -166,7 +166,7 @@ class Lowering:
         clamp = self.clamp_codes(node)
         requantizer, params = None, {}
         if numerics.arithmetic == "requantize":
-            count = node.inputs[0].shape[1] * node.inputs[0].shape[2]
+            count = math.prod(node.inputs[0].shape[axis] for axis in node.attributes.get("axes", (1, 2)))
             scaling = mean_scale_parameters(numerics, x, y, count)
             requantizer = Requantizer(numerics.scheme, scaling, y.zero_point, **clamp)
         else:

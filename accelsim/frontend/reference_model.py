@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from accelsim.errors import AccelsimError
+from accelsim.frontend.tokens import as_tokens
 
 _BATCH = 256
 
@@ -18,7 +19,7 @@ def float_outputs(model: Any, inputs: Any) -> np.ndarray:
     model: torch.nn.Module, torch.export.ExportedProgram, or any callable of tensors.
     inputs: array (N, …) or a tuple of arrays.
     """
-    size = None
+    size, source = None, model
     if isinstance(model, torch.export.ExportedProgram):
         size = _fixed_batch(model)
         model = model.module()  # already in the mode it was exported in
@@ -32,7 +33,7 @@ def float_outputs(model: Any, inputs: Any) -> np.ndarray:
         raise AccelsimError(f"float_model must be a torch network or a function of tensors, not {model!r}")
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
     dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
-    tensors = [torch.as_tensor(np.ascontiguousarray(x)).to(dtype) for x in arrays]
+    tensors = as_tokens(source, [torch.as_tensor(np.ascontiguousarray(x)).to(dtype) for x in arrays])
     try:
         with torch.no_grad():
             batches = zip(*(x.split(size or _BATCH) for x in tensors), strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from accelsim.errors import AccelsimError
-from accelsim.frontend.batch_place import FIRST, Placed, batched_shape, followed, place_of
+from accelsim.frontend.batch_place import FIRST, batched_shape, followed, place_of, placed
 from accelsim.frontend.constants import evaluated, foldable, of_each_sample
 from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref, rewrite
 from accelsim.frontend.operators.constant import Constant
@@ -187,7 +187,7 @@ class _Translation:
                 where=where,
             )
         )
-        return Ref(name, shape) if place == FIRST else Placed(name, shape, place)
+        return placed(Ref(name, shape), place)
 
     def _captured(self, operator: Operator, node: Any) -> Captured | Ref | list[Captured | Ref]:
         """What the operator makes of the call, with the shapes of its results filled in."""

@@ -1,16 +1,14 @@
-"""Operators that move values: flatten, view, permute, concatenate, pad."""
+"""Operators that move values: flatten, view, permute, concatenate."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
-from accelsim.frontend.batch_place import permuted, rank_of, viewed
-from accelsim.frontend.float_graph import FloatNode
+from accelsim.frontend.batch_place import permuted, placed, rank_of, viewed
+from accelsim.frontend.float_graph import FloatNode, Ref
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
-from accelsim.ops.shape import Pad as IntegerPad
 
 if TYPE_CHECKING:
     from accelsim.frontend.lower import Lowering
@@ -34,10 +32,10 @@ class Reshape:
     tied = anywhere = True
 
     @staticmethod
-    def capture(arguments: dict[str, Any], value: Any) -> Captured:
+    def capture(arguments: dict[str, Any], value: Any) -> Captured | Ref:
         x = tensor(arguments["self"], "the input")
         shape, place = viewed(x, value)
-        return Captured((x,), shape=shape, place=place)
+        return placed(x, place) if shape == x.shape else Captured((x,), shape=shape, place=place)
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -55,7 +53,7 @@ class Permute:
     tied = anywhere = True
 
     @staticmethod
-    def capture(arguments: dict[str, Any], value: Any) -> Captured:
+    def capture(arguments: dict[str, Any], value: Any) -> Captured | Ref:
         x = tensor(arguments["self"], "the input")
         rank = rank_of(x)
         order = list(range(rank))
@@ -65,6 +63,8 @@ class Permute:
             a, b = arguments.get("dim0", 0) % rank, arguments.get("dim1", 1) % rank
             order[a], order[b] = order[b], order[a]
         axes, place = permuted(x, order)
+        if list(axes) == sorted(axes):
+            return placed(x, place)
         shape = tuple(x.shape[axis] for axis in axes)
         return Captured((x,), {"order": (0, *(axis + 1 for axis in axes))}, shape=shape, place=place)
 
@@ -100,31 +100,3 @@ class Concat:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         to.concat(node)
-
-
-@lowers(aten.pad.default, aten.constant_pad_nd.default)
-class Pad:
-    """Zeros around height and width."""
-
-    tied = True
-
-    @staticmethod
-    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
-        x = tensor(arguments["self"], "the input")
-        counts = list(arguments["pad"])
-        if arguments.get("mode", "constant") != "constant" or arguments.get("value") not in (None, 0, 0.0):
-            raise Reject("only zeros can be padded")
-        if len(x.shape) != 3 or len(counts) > 4 or any(not isinstance(n, int) or n < 0 for n in counts):
-            raise Reject(f"padding {counts} of a {len(x.shape) + 1}-D tensor: only height and width grow")
-        counts += [0] * (4 - len(counts))
-        return Captured((x,), {"padding": ((counts[2], counts[3]), (counts[0], counts[1]))})
-
-    @staticmethod
-    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-        (top, bottom), (left, right) = node.attributes["padding"]
-        return F.pad(x, (left, right, top, bottom))
-
-    @staticmethod
-    def lower(node: FloatNode, to: Lowering) -> None:
-        zero = to.params(node.inputs[0]).zero_point
-        to.add(node, IntegerPad(**to.names(node), padding=node.attributes["padding"], value=zero))

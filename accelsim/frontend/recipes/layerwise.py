@@ -40,7 +40,7 @@ def adjust_layers(graph: IntegerGraph, seen: Observation, adjust: Adjust) -> Int
             accumulators, _ = op.accumulate(inputs, kernels, exact_accumulator(graph, op))
             alive[op.output] = op.rescale(held(op, accumulators), kernels)
         else:
-            alive[op.output] = op.run(inputs, kernels, {}).values
+            alive[op.output] = _run(op, inputs, alive)
         ops.append(op)
         for name in op.inputs:
             if last_reader[name] == op.name:
@@ -59,8 +59,14 @@ def tensor_codes(graph: IntegerGraph, seen: Observation, wanted: str) -> np.ndar
             accumulators, _ = op.accumulate(inputs, kernels, exact_accumulator(graph, op))
             alive[op.output] = op.rescale(held(op, accumulators), kernels)
         else:
-            alive[op.output] = op.run(inputs, kernels, {}).values
+            alive[op.output] = _run(op, inputs, alive)
     return alive[wanted]
+
+
+def _run(op: Op, inputs: list[np.ndarray], alive: dict[str, np.ndarray]) -> np.ndarray:
+    """Codes of an operator without weights; a constant's are repeated for every sample."""
+    values = op.run(inputs, kernels, {}).values
+    return values if inputs else np.repeat(values, len(next(iter(alive.values()))), axis=0)
 
 
 def calibration_codes(graph: IntegerGraph, seen: Observation) -> dict[str, np.ndarray]:
