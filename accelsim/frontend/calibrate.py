@@ -11,7 +11,7 @@ from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
-from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 from accelsim.frontend.ranges import weight_limits
 from accelsim.profiles import NumericProfile, load_profile
 from accelsim.quant import QTensor, QuantParams, choose_params, quantize
@@ -27,7 +27,7 @@ def raw_outputs(graph: FloatGraph, config: QuantConfig) -> set[str]:
     return {
         node.name
         for node in graph.nodes
-        if node.operator in (Conv2d, Linear)
+        if node.operator in MAC_LAYERS
         and node.name in graph.outputs
         and not users[node.name]
         and node.clamp == (None, None)
@@ -91,7 +91,7 @@ def _residual_operands(graph: FloatGraph) -> set[str]:
     return {
         node.name
         for node in graph.nodes
-        if node.operator in (Conv2d, Linear)
+        if node.operator in MAC_LAYERS
         and users[node.name]
         and all(user.operator is Add for user in users[node.name])
         and node.name not in graph.outputs
@@ -100,7 +100,7 @@ def _residual_operands(graph: FloatGraph) -> set[str]:
 
 def mac_nodes(graph: FloatGraph) -> list[FloatNode]:
     """Convolutions and fully connected layers, in the order of execution."""
-    return [node for node in graph.nodes if node.operator in (Conv2d, Linear)]
+    return [node for node in graph.nodes if node.operator in MAC_LAYERS]
 
 
 def quantize_weights(

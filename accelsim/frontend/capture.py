@@ -14,6 +14,7 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend import operators  # noqa: F401  (fills the table)
 from accelsim.frontend.decompose import decomposed
 from accelsim.frontend.float_graph import FloatGraph, check_finite
+from accelsim.frontend.lines import lines_as_images
 from accelsim.frontend.translate import in_place, translate
 
 
@@ -33,7 +34,7 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
     if _mutates_views(program.graph):
         with _quiet():
             program = program.run_decompositions({})  # makes it functional, for about the price of the export
-    graph = decomposed(translate(program))
+    graph = lines_as_images(decomposed(translate(program)))
     check_finite(graph)
     return graph
 

@@ -11,6 +11,7 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode, per_channel, rewrite
 from accelsim.frontend.operators.arithmetic import Clamp
 from accelsim.frontend.operators.mac import BatchNorm, Conv2d, Linear
+from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 
 
 def fold_batch_norm(graph: FloatGraph) -> FloatGraph:
@@ -30,8 +31,8 @@ def fold_batch_norm(graph: FloatGraph) -> FloatGraph:
         before = nodes.get(source)
         alone = len(users[source]) == 1 and source not in graph.outputs
         # behind a fully connected layer over sequences, batch norm works on another axis than the layer does
-        channels_match = before is not None and (before.operator is Conv2d or len(before.shape) == 1)
-        if channels_match and before.operator in (Conv2d, Linear) and alone:
+        channels_match = before is not None and (before.operator is not Linear or len(before.shape) == 1)
+        if channels_match and before.operator in MAC_LAYERS and alone:
             replaced[source] = _scaled(before, norm)
             dropped[norm.name] = source
         else:
@@ -54,7 +55,7 @@ def fuse_activations(graph: FloatGraph) -> FloatGraph:
                 and source.operator.fuses_clamp
                 and len(users[source.name]) == 1
                 and source.name not in graph.outputs
-                and (source.operator in (Conv2d, Linear) or not per_channel(clamp.clamp))
+                and (source.operator in MAC_LAYERS or not per_channel(clamp.clamp))
             ):
                 fused = _clamped(source, clamp)
                 graph = rewrite(graph, {source.name: fused}, {clamp.name: source.name})

@@ -12,8 +12,9 @@ import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
-from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.mac import Linear
 from accelsim.frontend.operators.shape import Concat
+from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 from accelsim.frontend.ranges import BINS, Histogram
 from accelsim.simulator import as_array
 
@@ -79,7 +80,8 @@ class Observation:
     def histograms(self) -> dict[str, Histogram]:
         """Owner → histogram of the values of its group; made on first use."""
         found = {owner: Histogram.over(low, high) for owner, (low, high) in self.limits.items() if low < high}
-        moved = {node.name for node in self.graph.nodes if shares_grid(node)}  # counted where they were made
+        # counted where they were made
+        moved = {n.name for n in self.graph.nodes if shares_grid(n) and not getattr(n.operator, "makes_values", False)}
 
         def count(name: str, x: torch.Tensor, _: torch.Tensor) -> None:
             histogram = found.get(self.owners[name])
@@ -115,8 +117,8 @@ def observe(graph: FloatGraph, batches: Sequence[tuple[torch.Tensor, ...]]) -> O
             raise AccelsimError(f"{names[name]} has NaN or infinite values on the calibration data")
         low, high = limits[owners[name]]
         limits[owners[name]] = (min(low, smallest), max(high, largest))
-        if name in nodes and nodes[name].operator in (Conv2d, Linear):
-            channels = before_clamp.movedim(1, -1) if nodes[name].operator is Conv2d else before_clamp
+        if name in nodes and nodes[name].operator in MAC_LAYERS:
+            channels = before_clamp if nodes[name].operator is Linear else before_clamp.movedim(1, -1)
             rows = channels.reshape(-1, channels.shape[-1])
             sums[name] = sums.get(name, 0) + rows.sum(dim=0, dtype=torch.float64)
             counts[name] = counts.get(name, 0) + len(rows)

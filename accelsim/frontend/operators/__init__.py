@@ -2,4 +2,16 @@
 
 from __future__ import annotations
 
-from accelsim.frontend.operators import arithmetic, functions, mac, pool, product, resize, shape, split  # noqa: F401
+from accelsim.frontend.operators import (  # noqa: F401
+    arithmetic,
+    functions,
+    lines,
+    mac,
+    padding,
+    pool,
+    product,
+    resize,
+    shape,
+    split,
+    transpose_conv,
+)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.registry import Captured, Reject, lowers, pair, tensor
+from accelsim.ops.adaptive_pool import AdaptiveAveragePool2d as IntegerAdaptiveAveragePool2d
 from accelsim.ops.pool import AveragePool2d as IntegerAveragePool2d
 from accelsim.ops.pool import MaxPool2d as IntegerMaxPool2d
 from accelsim.ops.pool import Mean as IntegerMean
@@ -87,10 +88,27 @@ class AdaptiveAveragePool2d(AveragePool2d):
         if (shape[1], shape[2]) == (1, 1):
             return Captured((x,), {"keepdim": True}, operator=Mean)
         if rows % shape[1] or cols % shape[2]:
-            raise Reject(f"windows of unequal size: {rows}×{cols} to {shape[1]}×{shape[2]}")
+            return Captured((x,), operator=UnequalAveragePool2d)
         window = (rows // shape[1], cols // shape[2])
         padding = ((0, 0), (0, 0))
         return Captured((x,), {"window": window, "stride": window, "padding": padding, "divisor": "valid"})
+
+
+@lowers()
+class UnequalAveragePool2d:
+    """An adaptive average pool whose windows differ in size or overlap, on the grid of the input."""
+
+    tied = True
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(x, node.shape[1:])
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        size = node.shape[1], node.shape[2]
+        numerics = to.average_pool_numerics(node)
+        to.add(node, IntegerAdaptiveAveragePool2d(**to.names(node), output_size=size, **numerics))
 
 
 @lowers(aten.mean.dim)
@@ -103,10 +121,13 @@ class Mean:
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         x = tensor(arguments["self"], "the input")
         rank = len(x.shape) + 1
-        axes = sorted(axis % rank for axis in arguments["dim"] or range(rank))
-        if rank != 4 or axes != [2, 3]:
-            raise Reject(f"a mean over axes {axes} of a {rank}-D tensor: only height and width of (N, C, H, W)")
-        return Captured((x,), {"keepdim": bool(arguments["keepdim"])})
+        axes = sorted({axis % rank for axis in arguments["dim"] or range(rank)})
+        if axes[0] == 0:
+            raise Reject("a mean over the batch")
+        keepdim = bool(arguments["keepdim"])
+        if (rank, axes) == (4, [2, 3]):
+            return Captured((x,), {"keepdim": keepdim})
+        return Captured((x,), {"keepdim": keepdim, "axes": tuple(axis - 1 for axis in axes)}, operator=AxisMean)
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -116,3 +137,22 @@ class Mean:
     def lower(node: FloatNode, to: Lowering) -> None:
         numerics = to.mean_numerics(node)
         to.add(node, IntegerMean(**to.names(node), keep_dims=node.attributes["keepdim"], **numerics))
+
+
+@lowers()
+class AxisMean:
+    """Mean over any axes but the batch (of tokens, of channels); axes: of the sample, in torch's order."""
+
+    fuses_clamp = True
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        axes = tuple(axis + 1 for axis in node.attributes["axes"])
+        return x.mean(axes, keepdim=node.attributes["keepdim"])
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        axes, keepdim = node.attributes["axes"], node.attributes["keepdim"]
+        names = to.names(node, plain=True)
+        how = {"keep_dims": keepdim, "axes": axes, **to.mean_numerics(node)}
+        to.add(node, IntegerMean(**names, **how), plain=True)

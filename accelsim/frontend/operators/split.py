@@ -44,10 +44,12 @@ class Part:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         axis, rank = node.attributes["axis"], len(node.shape)
-        stored = (1, 2, 0).index(axis) if rank == 3 else axis
-        sizes = (*node.shape[1:], node.shape[0]) if rank == 3 else node.shape
+        names = to.names(node, broadcast=True)
+        image = rank == 3 and not to.is_plain(names["inputs"][0])
+        stored = (1, 2, 0).index(axis) if image else axis
+        sizes = (*node.shape[1:], node.shape[0]) if image else node.shape
         starts = tuple(node.attributes["start"] if i == stored else 0 for i in range(rank))
-        to.add(node, IntegerSlice(**to.names(node), starts=starts, sizes=sizes, strides=(1,) * rank))
+        to.add(node, IntegerSlice(**names, starts=starts, sizes=sizes, strides=(1,) * rank))
 
 
 def _sizes(arguments: dict[str, Any], whole: int) -> list[int]:

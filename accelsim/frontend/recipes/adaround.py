@@ -13,7 +13,7 @@ from accelsim.frontend.float_graph import FloatNode, clamped
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, real_input, with_torch_weight
 from accelsim.frontend.recipes.rounding import SoftWeight, annealed_beta, one_thread
-from accelsim.frontend.recipes.rows import draw, input_rows, output_rows
+from accelsim.frontend.recipes.rows import draw, has_rows, input_rows, output_rows
 from accelsim.ops.mac import MacOp
 from accelsim.quant import QTensor, dequantize
 
@@ -35,7 +35,7 @@ def adaround(
     if draft.weights is None:
         raise AccelsimError("recipe: 'adaround' comes after a step that chooses weight grids: add 'weight-ranges'")
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
     biases = {name: torch.from_numpy(value).float() for name, value in draft.biases.items()}
     weights = dict(draft.weights)
     order = list(nodes)

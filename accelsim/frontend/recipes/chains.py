@@ -14,8 +14,9 @@ import numpy as np
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.operators.arithmetic import Clamp
 from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.padding import Pad
 from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
-from accelsim.frontend.operators.shape import Pad, Reshape
+from accelsim.frontend.operators.shape import Reshape
 
 _PER_CHANNEL = (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Pad)
 

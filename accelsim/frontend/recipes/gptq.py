@@ -11,7 +11,7 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import mac_nodes
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, real_input, with_torch_weight
-from accelsim.frontend.recipes.rows import draw, input_rows
+from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
 from accelsim.ops.mac import MacOp
 from accelsim.quant import QTensor
 
@@ -26,7 +26,7 @@ def gptq(draft: Draft, rows: int = 8192, damping: float = 0.01, seed: int = 0) -
     if draft.weights is None:
         raise AccelsimError("recipe: 'gptq' comes after a step that chooses weight grids: add 'weight-ranges'")
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
     weights = dict(draft.weights)
     done = 0
     draft.report("GPTQ", 0, len(nodes))

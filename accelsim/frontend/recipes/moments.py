@@ -16,8 +16,9 @@ from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation
 from accelsim.frontend.operators.arithmetic import Add, Clamp
 from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.padding import Pad
 from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
-from accelsim.frontend.operators.shape import Concat, Pad, Reshape
+from accelsim.frontend.operators.shape import Concat, Reshape
 
 _SAME = (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Pad)
 

@@ -6,9 +6,14 @@ import torch
 import torch.nn.functional as F
 
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.operators.mac import Conv2d
+from accelsim.frontend.operators.mac import Conv2d, Linear
 
 _IMAGES = 32  # unfolded at a time
+
+
+def has_rows(node: FloatNode) -> bool:
+    """Whether an output of the layer is a product of its weights with one row of its input."""
+    return node.operator in (Conv2d, Linear)
 
 
 def draw(node: FloatNode, samples: int, rows: int, generator: torch.Generator) -> torch.Tensor:
