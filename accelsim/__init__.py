@@ -33,6 +33,7 @@ _PUBLIC = {
     "prepare_qat": "accelsim.frontend.training.prepare",
     "from_tflite": "accelsim.importers.tflite",
     "replay": "accelsim.importers.replay",
+    "Replayer": "accelsim.importers.replayer",
     "Run": "accelsim.simulator",
     "simulate": "accelsim.simulator",
     "Report": "accelsim.report",
@@ -43,6 +44,7 @@ _PUBLIC = {
     "save_trace": "accelsim.pricing.trace",
     "sweep": "accelsim.search.grid",
     "search_bits": "accelsim.search.mixed",
+    "explore": "accelsim.search.exploration",
     "debug": "accelsim.frontend.debugging.walk",
     "decompose_multiplier": "accelsim.multiplier",
     "smallest_multiplier": "accelsim.multiplier",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from accelsim.hardware import AcceleratorSpec, list_presets, load_spec
     from accelsim.importers.onnx import from_onnx
     from accelsim.importers.replay import replay
+    from accelsim.importers.replayer import Replayer
     from accelsim.importers.tflite import from_tflite
     from accelsim.multiplier import decompose_multiplier, smallest_multiplier
     from accelsim.pricing import cost_many
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
     from accelsim.quant import QTensor, QuantParams, choose_params, dequantize, quantize
     from accelsim.report import Report
     from accelsim.requant import Requantizer
+    from accelsim.search.exploration import explore
     from accelsim.search.grid import sweep
     from accelsim.search.mixed import search_bits
     from accelsim.simulator import Run, simulate

@@ -23,20 +23,22 @@ _KEPT = 8
 _prepared: weakref.WeakKeyDictionary[IntegerGraph, list[tuple[object, tuple, list[Part]]]] = weakref.WeakKeyDictionary()
 
 
-def parts(graph: IntegerGraph, arrays: Mapping[str, Mapping[str, Any]], samples: int) -> list[Part]:
+def parts(
+    graph: IntegerGraph, arrays: Mapping[str, Mapping[str, Any]], samples: int, every_tensor: bool = False
+) -> list[Part]:
     """The graph's operators in order: stretches that run as one call, and operators by themselves.
 
     arrays: MAC layer -> its accumulator; kept preparations are found by this very object. Only whether there is more
-    than one sample matters.
+    than one sample matters. every_tensor: a stretch then gives what each of its operators defines.
     """
     from accelsim_kernels.mac_route import setting
 
-    how = (*setting(), samples > 1)
+    how = (*setting(), samples > 1, every_tensor)
     kept = _prepared.setdefault(graph, [])
     for one, other, ready in kept:
         if one is arrays and other == how:
             return ready
-    ready = list(_parts(graph, arrays, how[1], samples > 1))
+    ready = list(_parts(graph, arrays, how[1], samples > 1, every_tensor))
     kept[:] = [*kept[-_KEPT + 1 :], (arrays, how, ready)]
     return ready
 
@@ -51,6 +53,7 @@ class Stretch:
         dtypes: Mapping[str, np.dtype],
         graph: IntegerGraph,
         threads: int,
+        every_tensor: bool = False,
     ) -> None:
         self.ops = ops
         self._steps, self._dtypes, self._graph, self._threads = steps, dtypes, graph, threads
@@ -62,7 +65,7 @@ class Stretch:
         inside = {op.output for op in ops}
         self.inputs = tuple(dict.fromkeys(name for op in ops for name in op.inputs if name not in inside))
         after = {name for op in graph.ops if op not in ops for name in op.inputs} | set(graph.outputs)
-        self.outputs = tuple(op.output for op in ops if op.output in after)
+        self.outputs = tuple(op.output for op in ops if every_tensor or op.output in after)
         self._programs: dict[int, Program] = {}
 
     def root(self, name: str) -> str:
@@ -73,13 +76,26 @@ class Stretch:
         given = [(tensors[name], self._dtypes[name]) for name in self.inputs]
         return all(x.dtype == dtype and len(x) == samples for x, dtype in given)
 
-    def run(self, tensors: Mapping[str, np.ndarray], arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The outputs, from arrays that hold the inputs, batch first."""
+    def run(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        arrays: Mapping[str, Mapping[str, Any]],
+        room: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The outputs, from arrays that hold the inputs, batch first.
+
+        room: arrays by tensor that outputs may be written to; it keeps those that are made here.
+        """
         given = {name: np.ascontiguousarray(tensors[name]) for name in self.inputs}
         samples = len(given[self.inputs[0]])
         outputs = {self.root(name) for name in self.outputs}
         for name in outputs - set(given):
-            given[name] = np.empty((samples, *self._graph.tensors[name].shape), self._dtypes[name])
+            shape, dtype = (samples, *self._graph.tensors[name].shape), self._dtypes[name]
+            kept = None if room is None else room.get(name)
+            fits = kept is not None and kept.shape == shape and kept.dtype == dtype
+            given[name] = kept if fits else np.empty(shape, dtype)
+            if room is not None:
+                room[name] = given[name]
         # whole samples to every thread; the rest together
         alone = samples - samples % self._threads
         if alone:
@@ -109,7 +125,9 @@ class Stretch:
 Part = Op | Stretch
 
 
-def _parts(graph: IntegerGraph, arrays: Mapping[str, Mapping[str, Any]], threads: int, several: bool) -> Iterator[Part]:
+def _parts(
+    graph: IntegerGraph, arrays: Mapping[str, Mapping[str, Any]], threads: int, several: bool, every_tensor: bool
+) -> Iterator[Part]:
     ops: list[Op] = []
     steps: list[Step | None] = []
     # what operators by themselves give is not known for certain before they run: see Stretch.accepts
@@ -123,11 +141,11 @@ def _parts(graph: IntegerGraph, arrays: Mapping[str, Mapping[str, Any]], threads
             dtypes[op.output] = dtypes[op.inputs[0]] if step is None else step.dtype
             continue
         if ops:
-            yield Stretch(ops, steps, dtypes, graph, threads)
+            yield Stretch(ops, steps, dtypes, graph, threads, every_tensor)
             ops, steps = [], []
         yield op
     if ops:
-        yield Stretch(ops, steps, dtypes, graph, threads)
+        yield Stretch(ops, steps, dtypes, graph, threads, every_tensor)
 
 
 def _step(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 
 _PACKAGES = ("accelsim", "numpy", "numba", "torch")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Package → version, of those that are installed; imports none of them."""
     found = {"python": platform.python_version()}

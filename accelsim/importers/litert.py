@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.importers.stages import Stages
 from accelsim.importers.tflite_file import TfliteFile
 
 #: name on the command line -> resolver of LiteRT's Interpreter
@@ -23,6 +27,7 @@ RESOLVERS = {
 _OUTPUTS = 2  # field of SubGraph
 
 
+@cache
 def version() -> str:
     """Of the installed LiteRT. ModuleNotFoundError where there is none."""
     try:
@@ -31,40 +36,85 @@ def version() -> str:
         raise ModuleNotFoundError("LiteRT is not installed", name="ai_edge_litert") from None
 
 
-def run(file: TfliteFile, kind: str, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Every activation of the file, by tensor number: one invocation per sample, stacked along a new first axis.
+class Session:
+    """An interpreter of a file that is kept for any number of runs.
 
-    kind: a name of RESOLVERS. inputs: tensor number → (samples, elements of one invocation …) in the tensor's type.
-    One thread: some of LiteRT's kernels compute otherwise with more. A delegate shows a tensor only where it is an
-    output, so all are made outputs.
+    kind: a name of RESOLVERS. batch: samples of one invocation. One thread: some of LiteRT's kernels compute otherwise
+    with more. A delegate shows a tensor only where it is an output, so all are made outputs.
+    Raises AccelsimError where LiteRT refuses the file.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    wanted = [index for op in file.operators for index in op.outputs if file.tensors[index].constant is None]
-    wanted = list(dict.fromkeys([*file.outputs, *wanted]))
-    content = _with_outputs(Path(file.path).read_bytes(), wanted)
-    try:
-        interpreter = Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kind]),
-            num_threads=1,
-        )
-        interpreter.allocate_tensors()
-        found: dict[int, np.ndarray] = {}
+    def __init__(self, file: TfliteFile, kind: str, batch: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        self.file, self.batch = file, batch
+        wanted = [index for op in file.operators for index in op.outputs if file.tensors[index].constant is None]
+        #: numbers of the tensors that a run shows
+        self.shown = tuple(dict.fromkeys([*file.outputs, *wanted]))
+        content = _with_outputs(Path(file.path).read_bytes(), self.shown)
+        with _refusals(file):
+            self._interpreter = Interpreter(
+                model_content=content,
+                experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kind]),
+                num_threads=1,
+            )
+            self._interpreter.allocate_tensors()
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        inputs: Mapping[int, np.ndarray],
+        visit: Callable[[slice, Mapping[int, np.ndarray]], bool],
+        stages: Stages,
+    ) -> bool:
+        """Invoke once for every `batch` samples and show all tensors after each; False where a visit ends it.
+
+        inputs: tensor number → (samples, elements of one sample …) in the tensor's type. visit: takes the samples and
+        the tensors by number, whose memory the next invocation writes to; says whether to go on. The tensors of a last
+        invocation that is not full have as many samples as the others.
+        """
         samples = len(next(iter(inputs.values())))
-        for sample in range(samples):
-            for index, values in inputs.items():
-                interpreter.set_tensor(index, values[sample].reshape(file.tensors[index].shape))
-            interpreter.invoke()
-            for index in wanted:
-                values = interpreter.get_tensor(index) if sample == 0 else interpreter.tensor(index)()
-                if sample == 0:
-                    found[index] = np.empty((samples, *values.shape), values.dtype)
-                found[index][sample] = values
-                del values  # a view of it would keep the interpreter from running again
+        with self._lock, _refusals(self.file):
+            for start in range(0, samples, self.batch):
+                part = slice(start, min(start + self.batch, samples))
+                with stages.of("runtime"):
+                    for index, values in inputs.items():
+                        rows = np.arange(start, start + self.batch).clip(max=samples - 1)
+                        self._interpreter.set_tensor(index, values[rows].reshape(self.file.tensors[index].shape))
+                    self._interpreter.invoke()
+                shown = {index: self._interpreter.tensor(index)() for index in self.shown}
+                going_on = visit(part, shown)
+                shown.clear()  # a view of its memory would keep the interpreter from running again
+                if not going_on:
+                    return False
+        return True
+
+    def tensors(self, inputs: Mapping[int, np.ndarray], stages: Stages) -> dict[int, np.ndarray]:
+        """Every activation by tensor number, samples along a first axis of its own."""
+        samples = len(next(iter(inputs.values())))
+        found: dict[int, np.ndarray] = {}
+
+        def keep(part: slice, shown: Mapping[int, np.ndarray]) -> bool:
+            count = part.stop - part.start
+            for index, values in shown.items():
+                each = values.reshape(self.batch, -1)[:count]
+                if index not in found:
+                    found[index] = np.empty((samples, each.shape[1]), each.dtype)
+                found[index][part] = each
+            return True
+
+        self.run(inputs, keep, stages)
+        return found
+
+
+@contextmanager
+def _refusals(file: TfliteFile) -> Iterator[None]:
+    try:
+        yield
     except (RuntimeError, ValueError) as error:
+        if isinstance(error, AccelsimError):
+            raise
         raise AccelsimError(f"LiteRT cannot run {file.path}: {' '.join(str(error).split())}") from error
-    return found
 
 
 def _with_outputs(model: bytes, outputs: Sequence[int]) -> bytes:

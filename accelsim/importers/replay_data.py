@@ -11,6 +11,7 @@ import accelsim_kernels
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.importers import litert
 from accelsim.importers.replay_steps import Tensors
 from accelsim.importers.tflite import LoweredFile
 from accelsim.quant import dequantize
@@ -80,6 +81,7 @@ class Inputs:
         by_tensor = {self._tensor[index]: value for index, value in self._given.items()}
         #: codes by tensor of the graph
         self.codes: Tensors = input_codes(graph, by_tensor, accelsim_kernels)
+        self.samples = len(next(iter(self.codes.values())))
 
     def for_runtime(self) -> dict[int, np.ndarray]:
         """Tensor number of the file → values in its own type."""
@@ -124,3 +126,28 @@ def known_tensors(lowered: LoweredFile, values: Mapping[int, np.ndarray]) -> Ten
             continue
         known[name] = array.astype(info.params.dtype, copy=False)
     return known
+
+
+def stored_tensors(lowered: LoweredFile, against: str | Path | Mapping[str, np.ndarray]) -> Tensors:
+    """Codes by tensor of the graph of what replay() takes as `against`: the outputs at least."""
+    names = [lowered.file.tensors[index].name for index in lowered.file.outputs]
+    if isinstance(against, Mapping):
+        arrays = {str(k): np.asarray(v) for k, v in against.items()}
+    else:
+        path, colon, key = str(against).rpartition(":")
+        if not colon or not path.endswith(".npz"):
+            path, key = str(against), ""
+        if not path.endswith(".npz"):
+            known = ", ".join(litert.RESOLVERS)
+            raise AccelsimError(f"against {str(against)!r} is no .npz file and none of {known}")
+        arrays = read_arrays(path)
+        if key:
+            if key not in arrays:
+                raise AccelsimError(f"{path} holds no array {key!r}, but {', '.join(sorted(arrays))}")
+            arrays = {"output": arrays[key]}
+    found = match(arrays, names, "output")
+    for tensor in lowered.file.tensors:  # intermediate tensors, by their own name
+        if tensor.index in lowered.names and tensor.name in arrays:
+            found[tensor.name] = arrays[tensor.name]
+    by_index = {t.index: found[t.name] for t in lowered.file.tensors if t.name in found and t.index in lowered.names}
+    return known_tensors(lowered, by_index)

@@ -70,7 +70,7 @@ class Replay:
 
     against: None where nothing was compared. outputs: codes by tensor. compared: final outputs. operators: in the
     file's order. detected: with detect, the profiles that explain everything that was seen, best first.
-    versions: of runtimes and packages.
+    versions: of runtimes and packages. seconds: by stage; "runtime" is the runtime's own, "total" is all.
     """
 
     model: str
@@ -83,6 +83,7 @@ class Replay:
     detected: tuple[str, ...] | None
     versions: Mapping[str, str]
     notes: tuple[str, ...] = field(default=())
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -125,6 +126,8 @@ class Replay:
                          f"by at most {tensor.largest}")  # fmt: skip
         if self.detected is not None:
             lines.append(f"detected: {', '.join(self.detected) or 'no profile explains everything'}")
+        if self.seconds:
+            lines.append("seconds: " + ", ".join(f"{stage} {time:.3g}" for stage, time in self.seconds.items()))
         return "\n".join([*lines, *self.notes])
 
     @staticmethod

@@ -10,6 +10,7 @@ from typing import Any
 import accelsim_kernels
 import numpy as np
 
+from accelsim import execution
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.importers.tflite import LoweredFile, lower_tflite
@@ -32,11 +33,37 @@ def run_ops(ops: tuple[Op, ...], given: Tensors, arrays: Mapping[str, Mapping[st
     alive = dict(given)
     samples = len(next(iter(given.values())))
     for op in ops:
-        try:
-            values = op.run([alive[name] for name in op.inputs], accelsim_kernels, arrays.get(op.name, {})).values
-        except (ValueError, OverflowError) as error:
-            raise AccelsimError(f"layer {op.name!r}: {error}") from error
-        alive[op.output] = values if op.inputs else np.repeat(values, samples, axis=0)
+        alive[op.output] = _run(op, alive, arrays, samples)
+    return alive
+
+
+def _run(op: Op, alive: Tensors, arrays: Mapping[str, Mapping[str, Any]], samples: int) -> np.ndarray:
+    try:
+        values = op.run([alive[name] for name in op.inputs], accelsim_kernels, arrays.get(op.name, {})).values
+    except (ValueError, OverflowError) as error:
+        raise AccelsimError(f"layer {op.name!r}: {error}") from error
+    return values if op.inputs else np.repeat(values, samples, axis=0)
+
+
+def run_graph(
+    graph: IntegerGraph,
+    given: Tensors,
+    arrays: Mapping[str, Mapping[str, Any]],
+    room: Tensors | None = None,
+) -> Tensors:
+    """All tensors of a graph from its inputs, most operators in one native call.
+
+    arrays: one object for all calls, or what is prepared for the graph is prepared again. room: arrays of an earlier
+    call with as many samples, which are written to.
+    """
+    alive = dict(given)
+    samples = len(next(iter(given.values())))
+    for part in execution.parts(graph, arrays, samples, every_tensor=True):
+        if isinstance(part, execution.Stretch) and part.accepts(alive, samples):
+            alive.update(part.run(alive, arrays, room))
+            continue
+        for op in part.ops if isinstance(part, execution.Stretch) else (part,):
+            alive[op.output] = _run(op, alive, arrays, samples)
     return alive
 
 

@@ -31,13 +31,14 @@ NOTE = "The file does not say whose arithmetic it means: here it is that of {}, 
 @dataclass(frozen=True)
 class LoweredFile:
     """A file, its graph, and what belongs together: operator of the graph → index of the file's operator, tensor
-    number of the file → tensor of the graph.
+    number of the file → tensor of the graph, samples of one invocation of the file.
     """
 
     file: TfliteFile
     graph: IntegerGraph
     sources: Mapping[str, int]
     names: Mapping[int, str]
+    batch: int = 1
 
 
 def from_tflite(path: str | Path, profile: str = DEFAULT_PROFILE) -> IntegerGraph:
@@ -66,4 +67,4 @@ def lower_tflite(file: TfliteFile, profile: str = DEFAULT_PROFILE) -> LoweredFil
             raise
         lowering = Lowering(file, numerics, whole=True)  # what leads its shapes is no batch
         graph = lowering.build(Path(file.path).stem, notes)
-    return LoweredFile(file, graph, lowering.sources, lowering.names)
+    return LoweredFile(file, graph, lowering.sources, lowering.names, lowering.batch)

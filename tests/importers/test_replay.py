@@ -97,7 +97,7 @@ def test_detection_of_a_mixture(case) -> None:
 
 
 def test_parts_add_up(case, monkeypatch) -> None:
-    import accelsim.importers.replay as module
+    import accelsim.importers.replayer as module
 
     path, x = case
     truth = stored(path, x, "xnnpack")
@@ -191,3 +191,72 @@ def test_networks_of_files_on_the_command_line(case, tmp_path) -> None:
         result = run.invoke(build(), [*arguments, "--json"], obj={})
         assert result.exit_code == 0, (arguments, result.output, result.exception)
     assert (tmp_path / "report.html").read_text().count("conv_2d_1")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_replayer_is_kept(case, runtime) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    path, x = case
+    replayer = acs.Replayer(path, runtime)
+    for inputs in (x, x[:3], x[3:5], x[:3]):  # room of an earlier call is used again, or is not
+        found = replayer(inputs)
+        assert found.equal
+        assert found.samples == len(inputs)
+        assert np.array_equal(found.outputs["codes"], stored(path, inputs, RUNTIMES[runtime]))
+        assert found.compared[0].elements == found.outputs["codes"].size
+    first = replayer(x[:2]).outputs["codes"]
+    kept = first.copy()
+    replayer(x[2:4])
+    assert np.array_equal(first, kept)  # results are no views of what the next call writes
+
+
+def test_every_tensor_is_compared(case, monkeypatch) -> None:
+    """A wrong code in the middle of the network is seen, in the first and in the last sample."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    import accelsim.importers.replayer as module
+
+    path, x = case
+    real = module.run_graph
+    for sample in (0, 4):
+
+        def wrong(*arguments, at=sample):
+            found = dict(real(*arguments))
+            found["pool"] = found["pool"].copy()
+            found["pool"][at, 1, 1, 7] ^= 1
+            return found
+
+        monkeypatch.setattr(module, "run_graph", wrong)
+        found = acs.Replayer(path, "litert-ref")(x[:5])
+        assert [op.kind for op in found.operators if op.differing] == ["AVERAGE_POOL_2D"]
+        assert not found.equal
+
+
+def test_a_changed_file_is_read_again(case, tmp_path) -> None:
+    path, x = case
+    other = tmp_path / "net.tflite"
+    other.write_bytes(path.read_bytes())
+    before = acs.replay(other, x).outputs["codes"]
+    other.write_bytes(network(seed=5))
+    assert not np.array_equal(acs.replay(other, x).outputs["codes"], before)
+
+
+@pytest.mark.parametrize("samples", [1, 4, 6])
+def test_files_of_a_fixed_batch(case, tmp_path, samples) -> None:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    path = tmp_path / "batch.tflite"
+    path.write_bytes(network(batch=4))
+    x = case[1][:samples]
+    for runtime in RUNTIMES:
+        found = acs.replay(path, x, runtime)
+        assert found.equal
+        assert found.samples == samples
+        assert [len(op.tensors) for op in found.operators] == [1] * 7
+    assert not acs.replay(path, x, "litert", profile="tflm").equal or samples == 1
+
+
+def test_stages_add_up(case) -> None:
+    found = acs.Replayer(case[0])(case[1])
+    assert {"read", "lower", "inputs", "simulate", "total"} <= set(found.seconds)
+    assert sum(found.seconds.values()) <= 2 * found.seconds["total"]
+    assert found.to_dict()["seconds"] == dict(found.seconds)
+    assert "simulate" in str(found)
