@@ -10,6 +10,7 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
+from accelsim.importers.onnx_compose import compose
 from accelsim.importers.onnx_file import FileNode, FileValue
 from accelsim.importers.onnx_fold import FOLDS, fold
 from accelsim.importers.onnx_look_up import look_up, to_whole
@@ -155,8 +156,11 @@ def _node(node: FileNode, to: Lowering) -> None:
         to.values[node.outputs[0]] = inputs[0]
     elif node.kind in MOVES and inputs and isinstance(inputs[0], Codes | Real | FileValue):
         _move(node, to)
-    elif node.kind in UNITS:
+    elif node.kind in UNITS or node.kind == "Div":
         _pend(node, inputs, to)
+    elif node.kind in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
+        raise UnsupportedError("finds the grid of an activation while the network runs; quantize with fixed grids: "
+                               "onnxruntime.quantization.quantize_static")  # fmt: skip
     else:
         raise UnsupportedError("is not supported")
 
@@ -303,7 +307,13 @@ def _pend(node: FileNode, inputs: list, to: Lowering) -> None:
         low, high = max(unit.lower, lower), min(unit.upper, upper)
         to.values[output] = Pending(replace(unit, lower=min(low, high), upper=high, output=output))
         return
+    composed = compose(node, inputs)
+    if composed is not None:
+        to.values[output] = composed
+        return
     for name, value in zip(node.inputs, inputs, strict=True):
         if not (value is None or isinstance(value, Real | RealKnown | np.ndarray)):
             raise UnsupportedError(f"reads {name!r:.200}, which is not quantized")
+    if node.kind not in UNITS:
+        raise UnsupportedError("is not supported")
     to.values[output] = Pending(Unit(node, node.kind, tuple(inputs), output, None))

@@ -19,10 +19,12 @@ DOMAINS = {"": "", "ai.onnx": "", "com.microsoft": ""}
 #: Python types of the attributes that are read
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys(("axis", "group", "transA", "transB", "block_size", "output_dtype", "keepdims", "ceil_mode", "to",
-                     "count_include_pad", "channels_last", "allowzero", "blocksize", "start", "end", "value_int"), int),
-    **dict.fromkeys(("kernel_shape", "strides", "dilations", "pads", "perm", "axes", "value_ints",
+                     "count_include_pad", "channels_last", "allowzero", "blocksize", "start", "end", "value_int",
+                     "antialias"), int),
+    **dict.fromkeys(("kernel_shape", "strides", "dilations", "pads", "perm", "axes", "value_ints", "activation_params",
                      "value_floats"), tuple),
-    **dict.fromkeys(("auto_pad", "mode", "approximate", "coordinate_transformation_mode", "nearest_mode"), str),
+    **dict.fromkeys(("auto_pad", "mode", "activation", "approximate", "keep_aspect_ratio_policy",
+                     "coordinate_transformation_mode", "nearest_mode"), str),
     **dict.fromkeys(("alpha", "beta", "value_float"), float),
     "value": np.ndarray,
 }  # fmt: skip

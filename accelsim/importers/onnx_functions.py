@@ -36,6 +36,8 @@ from accelsim.quant import QuantParams
 from accelsim.requant import Requantizer
 
 _F = np.float32
+#: opset from which ONNX Runtime's AveragePool is plain code; before, images with such strides go through vectors
+_PLAIN_POOLS, _VECTOR_STRIDE = 19, 2
 
 #: float32 in, float32 out, as ONNX Runtime's CPU kernels compute them
 _FLOAT: Mapping[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
@@ -50,12 +52,14 @@ _FLOAT: Mapping[str, Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]] = {
     "Elu": lambda x, a: np.where(x > 0, x, _F(a.get("alpha", 1.0)) * np.expm1(x.astype(np.float64)).astype(_F)),
     "Softplus": lambda x, a: np.log1p(np.exp(x.astype(np.float64))).astype(_F),
     "Erf": lambda x, a: _each(math.erf, x),
-    "Gelu": lambda x, a: _each(lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), x),
+    "Gelu": lambda x, a: _gelu(x, a.get("approximate", "none")),
     "Exp": lambda x, a: np.exp(x.astype(np.float64)).astype(_F),
     "Sqrt": lambda x, a: np.sqrt(np.maximum(x, _F(0))),
     "Abs": lambda x, a: np.abs(x),
     "Neg": lambda x, a: -x,
 }
+#: kind of a unit that stands for several float nodes
+COMPOSED = "Composed"
 #: what a table of each is called in the graph
 _FUNCTION = {"Identity": "requantize", "Sigmoid": "logistic"}
 
@@ -64,14 +68,39 @@ def _each(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
     return np.array([function(float(v)) for v in x.flat], _F).reshape(x.shape)
 
 
+def _gelu(x: np.ndarray, approximate: str) -> np.ndarray:
+    if approximate != "none":
+        raise UnsupportedError(f"Gelu by {approximate!r:.40}")
+    return _each(lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))), x)
+
+
 def table(
     kind: str, attributes: Mapping[str, Any], x: QuantParams, y: QuantParams, clamp: Mapping[str, int]
 ) -> np.ndarray:
     """The code of every code of x: dequantized, the function in float32, quantized with ties to even (E31)."""
-    codes = np.arange(x.qmin, x.qmax + 1)
-    real = (codes - x.zero_point).astype(_F) * _F(x.scale)
-    with np.errstate(over="ignore"):
-        value = _FLOAT[kind](real, attributes).astype(_F) / _F(y.scale)
+    return quantized(real_function(kind, attributes, real_codes(x)), y, clamp)
+
+
+def real_codes(x: QuantParams) -> np.ndarray:
+    """What every code of a grid stands for, in float32."""
+    return (np.arange(x.qmin, x.qmax + 1) - x.zero_point).astype(_F) * _F(x.scale)
+
+
+def real_function(kind: str, attributes: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """A float node on one tensor, float32 in and out."""
+    with np.errstate(all="ignore"):
+        return _FLOAT[kind](x, attributes).astype(_F)
+
+
+def is_function(kind: str) -> bool:
+    """Whether a float node computes one number from one."""
+    return kind in _FLOAT and kind != "Clip"
+
+
+def quantized(values: np.ndarray, y: QuantParams, clamp: Mapping[str, int]) -> np.ndarray:
+    """Codes of float32 numbers, ties to even; a number that is none becomes the smallest code."""
+    with np.errstate(all="ignore"):
+        value = np.nan_to_num(values / _F(y.scale), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     low, high = y.qmin - y.zero_point, y.qmax - y.zero_point
     rounded = np.rint(np.clip(value, _F(low), _F(high))).astype(np.int64) + y.zero_point
     return np.clip(rounded, clamp["qmin"], clamp["qmax"]).astype(y.dtype)
@@ -83,12 +112,21 @@ def function(unit: Unit, to: Lowering) -> None:
     if unit.kind == "Clip":
         lower, upper = limits(unit.node, to)
         unit = replace(unit, lower=max(lower, unit.lower), upper=min(upper, unit.upper))
-    if unit.kind == "Gelu" and unit.node.attributes.get("approximate", "none") != "none":
-        raise UnsupportedError("Gelu by tanh")
     entries = table(unit.kind, unit.node.attributes, x.params, unit.grid, unit.clamp)
     layout = to.same_layout([x.codes])
     to.emit(Lut, unit.node, [to.place(x.codes, layout)], unit.output, unit.grid, layout,
             function=_FUNCTION.get(unit.kind, unit.kind.lower()), table=entries, lowest=x.params.qmin)  # fmt: skip
+
+
+@register(UNITS, COMPOSED)
+def composed(unit: Unit, to: Lowering) -> None:
+    """Several float nodes that compute one function of one code."""
+    x = unit.activation(0)
+    assert unit.values is not None
+    entries = quantized(unit.values, unit.grid, unit.clamp)
+    layout = to.same_layout([x.codes])
+    to.emit(Lut, unit.node, [to.place(x.codes, layout)], unit.output, unit.grid, layout, function="composed",
+            table=entries, lowest=x.params.qmin)  # fmt: skip
 
 
 @register(UNITS, "AveragePool")
@@ -99,7 +137,15 @@ def average_pool(unit: Unit, to: Lowering) -> None:
     kernel, stride, dilation, pads = window(unit, image_size(x.codes, attributes))
     refuse_unless(dilation == (1, 1) and not attributes.get("ceil_mode", 0), "dilations or ceil_mode")
     divisor = "window" if attributes.get("count_include_pad", 0) else "valid"
-    _pool(unit, to, {"window": kernel, "stride": stride, "padding": pads, "divisor": divisor})
+    order = "columns" if to.file.opset < _PLAIN_POOLS and stride[1] <= _VECTOR_STRIDE else "rows"
+    if (
+        order == "columns"
+        and kernel == tuple(image_size(x.codes, attributes))
+        and stride == (1, 1)
+        and not np.any(pads)
+    ):
+        order = "vectors"
+    _pool(unit, to, {"window": kernel, "stride": stride, "padding": pads, "divisor": divisor}, order)
 
 
 @register(UNITS, "GlobalAveragePool")
@@ -108,7 +154,7 @@ def global_average_pool(unit: Unit, to: Lowering) -> None:
     refuse_unless(len(x.codes.shape) == 3, "only images are pooled: (N, C, H, W)")
     if to.literal(unit):
         size = x.codes.shape[1:]
-        _pool(unit, to, {"window": size, "stride": size, "padding": ((0, 0), (0, 0)), "divisor": "valid"})
+        _pool(unit, to, {"window": size, "stride": size, "padding": ((0, 0), (0, 0)), "divisor": "valid"}, "vectors")
     else:
         _mean(unit, to, (0, 1) if unit.node.attributes.get("channels_last", 0) else (1, 2), True)
 
@@ -123,14 +169,15 @@ def reduce_mean(unit: Unit, to: Lowering) -> None:
     _mean(unit, to, chosen, bool(unit.node.attributes.get("keepdims", 1)))
 
 
-def _pool(unit: Unit, to: Lowering, geometry: dict[str, Any]) -> None:
+def _pool(unit: Unit, to: Lowering, geometry: dict[str, Any], order: str) -> None:
+    """order: of the float node's sum."""
     x, y = unit.activation(0), unit.grid
     layout = images(unit.node.attributes)
     source = [to.place(x.codes, layout)]
     if to.literal(unit):
         grids = {"x_zero_point": x.params.zero_point, "x_scale": x.params.scale, "zero_point": y.zero_point}
         to.emit(FloatAveragePool, unit.node, source, unit.output, y, layout, **geometry, **grids, **unit.clamp,
-                scale=y.scale)  # fmt: skip
+                order=order, scale=y.scale)  # fmt: skip
         return
     numerics = to.numerics("average_pool2d", unit)
     if numerics.arithmetic == "float32":

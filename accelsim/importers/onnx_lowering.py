@@ -88,6 +88,7 @@ class Unit:
 
     operands: Real, RealKnown, a constant array, or None where left out. y: grid of the result, None where it leaves
     as real numbers. lower, upper: activations that are merged into it. integer: the file asks for an integer kernel.
+    values: float32, for every code, of a function of one code that several nodes compute.
     """
 
     node: FileNode
@@ -98,6 +99,7 @@ class Unit:
     lower: float = -math.inf
     upper: float = math.inf
     integer: bool = False
+    values: np.ndarray | None = None
 
     def activation(self, index: int) -> Real:
         if index < len(self.operands) and isinstance(self.operands[index], Real):
@@ -120,7 +122,9 @@ class Unit:
         codes = [y.qmin, y.qmax]
         for place, limit in enumerate((self.lower, self.upper)):
             if math.isfinite(limit):
-                code = int(np.clip(np.rint(np.float32(limit) / np.float32(y.scale)), -(2.0**31), 2.0**31))
+                with np.errstate(over="ignore"):
+                    real = np.rint(np.float32(limit) / np.float32(y.scale))
+                code = int(np.clip(real, -(2.0**31), 2.0**31))
                 codes[place] = int(np.clip(code + y.zero_point, y.qmin, y.qmax))
         return {"qmin": codes[0], "qmax": max(codes)}
 
@@ -234,7 +238,7 @@ class Lowering:
 
     def requantizer(self, unit: Unit, numerics: OperatorNumerics, scales: tuple) -> Requantizer:
         found = Requantizer.from_scale(
-            numerics.scheme, scales, zero_point=unit.grid.zero_point, **unit.clamp, product=numerics.product
+            numerics.rescaling, scales, zero_point=unit.grid.zero_point, **unit.clamp, product=numerics.product
         )
         return replace(found, params={**found.params, **numerics.options}) if numerics.options else found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,21 @@ def conv(unit: Unit, to: Lowering) -> None:
         groups=groups,
         **fields,
     )
+
+
+@register(UNITS, "FusedConv")
+def fused_conv(unit: Unit, to: Lowering) -> None:
+    """A convolution with an activation, as ONNX Runtime merges them."""
+    attributes = unit.node.attributes
+    kind, params = attributes.get("activation", "Relu"), attributes.get("activation_params", ())
+    refuse_unless(unit.optional(3) is None, "adds a tensor as well")
+    if kind == "Relu":
+        limits = (0.0, math.inf)
+    elif kind == "Clip" and isinstance(params, tuple) and len(params) == 2:
+        limits = params
+    else:
+        raise UnsupportedError(f"merged with {kind!r:.40} {params!r:.60}")
+    conv(replace(unit, lower=max(limits[0], unit.lower), upper=min(limits[1], unit.upper)), to)
 
 
 @register(UNITS, "Gemm")

@@ -21,6 +21,7 @@ from accelsim.importers.onnx_lowering import (
     sample_axis,
 )
 from accelsim.importers.onnx_mac import window_of
+from accelsim.importers.onnx_resize import nearest_places
 from accelsim.ops.lookup import Gather
 from accelsim.ops.pool import MaxPool2d
 from accelsim.ops.shape import Pad, Reshape, Transpose
@@ -236,27 +237,9 @@ def _blocks(node: FileNode, to: Lowering, x: Codes) -> Codes:
 
 @register(MOVES, "Resize")
 def _resize(node: FileNode, to: Lowering, x: Codes) -> Codes:
-    """Nearest places, asymmetric and floor, by whole factors: the same wherever it is computed."""
-    attributes = node.attributes
-    refuse_unless(attributes.get("mode", "nearest") == "nearest" and len(x.shape) == 3, "only nearest places of images")
-    if len(node.inputs) > 3 and node.inputs[3]:
-        full = to.numbers(node, 3, "the sizes")
-        refuse_unless(len(full) == 4 and full[1] == x.shape[0], f"sizes {full} of {x.shape}")
-        size = (full[2], full[3])
-    else:
-        scales = to.constant(node, 2, "scales").reshape(-1)
-        refuse_unless(scales.size == 4 and bool(np.all(np.isfinite(scales) & (scales > 0) & (scales < 1024))) and
-                      scales[0] == scales[1] == 1, f"scales {scales[:4]}")  # fmt: skip
-        size = tuple(int(np.floor(n * f)) for n, f in zip(x.shape[1:], scales[2:], strict=True))
-    factors = [s / n for s, n in zip(size, x.shape[1:], strict=True)]
-    refuse_unless(all(f == int(f) and f >= 1 for f in factors), f"from {x.shape[1:]} to {size}: whole factors are read")
-    how = (
-        attributes.get("coordinate_transformation_mode", "half_pixel"),
-        attributes.get("nearest_mode", "round_prefer_floor"),
-    )
-    known = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"))
-    refuse_unless(how in known, f"{how[0]!r:.40} and {how[1]!r:.40}")
-    indices = [np.repeat(np.arange(n), int(f)) for n, f in zip(x.shape[1:], factors, strict=True)]
+    """Nearest places: rows and columns that are chosen."""
+    refuse_unless(len(x.shape) == 3, "only images are resized: (N, C, H, W)")
+    places = nearest_places(node, to, x)
     name = to.place(x, NHWC)
-    name = to.between(Gather, node, [name], x.params, axis=0, indices=indices[0].astype(np.int32))
-    return to.emit(Gather, node, [name], node.outputs[0], x.params, NHWC, axis=1, indices=indices[1].astype(np.int32))
+    name = to.between(Gather, node, [name], x.params, axis=0, indices=places[0])
+    return to.emit(Gather, node, [name], node.outputs[0], x.params, NHWC, axis=1, indices=places[1])

@@ -50,8 +50,9 @@ def replay_onnx(model: str | Path, x: Any, against: Any = None, *, profile: str 
     rows = []
     for name, values in shown.items():
         tensor = lowered.codes[name].places[_layout(lowered, name)]
-        if sources.get(tensor) is not None and lowered.codes[name].tensor == name:
-            node = lowered.file.nodes[sources[tensor]]
+        source = sources.get(tensor)
+        if source is not None and lowered.codes[name].tensor == name:
+            node = lowered.file.nodes[source]
             compared_here = (_compare(name, ours[tensor], values),)
             rows.append(OperatorReplay(node.index, f"{node.kind} {node.name}", compared_here, None, None, None))
     rows.sort(key=lambda row: row.index)

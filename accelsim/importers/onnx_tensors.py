@@ -13,7 +13,7 @@ from accelsim.errors import AccelsimError
 MAX_ELEMENTS = 1 << 28  # of one constant
 MAX_RANK = 8
 _INT4, _UINT4 = "INT4", "UINT4"
-_TYPES = {
+_TYPES: dict[str, np.dtype] = {
     "FLOAT": np.dtype("<f4"), "DOUBLE": np.dtype("<f8"), "FLOAT16": np.dtype("<f2"), "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"), "INT8": np.dtype("i1"), "UINT16": np.dtype("<u2"), "INT16": np.dtype("<i2"),
     "UINT32": np.dtype("<u4"), "INT32": np.dtype("<i4"), "UINT64": np.dtype("<u8"), "INT64": np.dtype("<i8"),

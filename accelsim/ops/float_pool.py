@@ -16,12 +16,14 @@ from accelsim.ops.pool import _Window
 class FloatAveragePool(_Window):
     """Average of each window: dequantized, summed and divided in float32, quantized (E35).
 
-    divisor: "valid" (taps inside the image) or "window" (padding counts as real zeros).
+    divisor: "valid" (taps inside the image) or "window" (padding counts as real zeros). order: of the sum, "columns",
+    "rows" or "vectors".
     """
 
     kind = "float_average_pool"
 
     divisor: str
+    order: str
     x_zero_point: int
     zero_point: int
     qmin: int
@@ -37,6 +39,7 @@ class FloatAveragePool(_Window):
                 stride=self.stride,
                 padding=self.padding,
                 divisor=self.divisor,
+                order=self.order,
                 x_scale=self.x_scale,
                 scale=self.scale,
                 x_zero_point=self.x_zero_point,

@@ -8,26 +8,31 @@ from accelsim_kernels import domain, mlas
 from accelsim_kernels.floats import positive
 
 _F = np.float32
+ORDERS = ("columns", "rows", "vectors")
 
 
 def float_average_pool(
-    x, *, window, stride, padding, divisor: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128, qmax=127,
+    x, *, window, stride, padding, divisor: str, order: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128,
+    qmax=127,
 ) -> np.ndarray:  # fmt: skip
     """Average of each window of (N, H, W, C) codes: dequantized, summed in float32, divided, quantized (E35).
 
-    Sums run down each column of the window, then over its columns; of a window that is the whole image in vectors of
-    4 numbers. divisor: "valid" or "window", as in average_pool2d. Ties to even, zero point after rounding.
+    order: of the sum. "columns": down each column of the window, then over its columns; "rows": number after number,
+    row by row; "vectors": of a window that is the whole image, in vectors of 4 numbers, then what is left.
+    divisor: "valid" or "window", as in average_pool2d. Ties to even, zero point after rounding.
     """
     x = domain.codes("x", x)
     if divisor not in ("valid", "window"):
         raise ValueError(f"float_average_pool: divisor {divisor!r} is not one of valid, window")
     check_windows(x.shape, window, stride, padding)
+    check_order(order, x.shape, window, padding)
     sx, so = positive("x_scale", x_scale, _F), positive("scale", scale, _F)
     real = (x.astype(np.int64) - x_zero_point).astype(_F) * sx
-    if tuple(window) == x.shape[1:3] and not np.any(padding):
+    if order == "vectors":
         total, count = _whole(real), _F(window[0] * window[1])
     else:
         total, count = _windows(real, window, stride, padding)
+        total = _by_rows(real, window, stride, padding) if order == "rows" else total
         count = _F(window[0] * window[1]) if divisor == "window" else count
     code = np.rint(np.clip(total / count / so, _F(qmin - zero_point), _F(qmax - zero_point)))
     return (code.astype(np.int64) + zero_point).astype(domain.narrowest_dtype(qmin, qmax))
@@ -42,6 +47,26 @@ def check_windows(shape, window, stride, padding) -> None:
         fits = shape[1 + axis] + before + after >= window[axis] and min(before, after) >= 0
         if not fits or min(window[axis], stride[axis]) < 1 or max(before, after) >= window[axis]:
             raise ValueError(f"window {window}, stride {stride}, padding {padding} on an image of {shape[1:3]}")
+
+
+def check_order(order: str, shape, window, padding) -> None:
+    """ValueError unless sums can run in that order."""
+    if order not in ORDERS:
+        raise ValueError(f"float_average_pool: order {order!r} is not one of {', '.join(ORDERS)}")
+    if order == "vectors" and (tuple(window) != tuple(shape[1:3]) or np.any(padding)):
+        raise ValueError(f"order 'vectors' is of windows that are the whole image, not {window} of {shape[1:3]}")
+
+
+def _by_rows(real: np.ndarray, window, stride, padding) -> np.ndarray:
+    """Sums of every window, number after number; zeros around the image add nothing."""
+    padded = np.pad(real, ((0, 0), *map(tuple, padding), (0, 0)))
+    rows, columns = ((padded.shape[1 + i] - window[i]) // stride[i] + 1 for i in (0, 1))
+    total = _F(0)
+    for i in range(window[0]):
+        for j in range(window[1]):
+            ends = i + (rows - 1) * stride[0] + 1, j + (columns - 1) * stride[1] + 1
+            total = total + padded[:, i : ends[0] : stride[0], j : ends[1] : stride[1]]
+    return np.asarray(total)
 
 
 def _whole(real: np.ndarray) -> np.ndarray:

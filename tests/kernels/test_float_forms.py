@@ -48,7 +48,8 @@ def test_pairs(values, sa, sb, so, za, zb, zy, form):
 @pytest.mark.parametrize("geometry", [((2, 2), (2, 2), ((0, 0), (0, 0))), ((3, 2), (1, 2), ((1, 1), (1, 0))),
                                       ((5, 7), (5, 7), ((0, 0), (0, 0)))])  # fmt: skip
 @pytest.mark.parametrize("divisor", ["valid", "window"])
-def test_average_pool(geometry, divisor):
+@pytest.mark.parametrize("order", ["columns", "rows", "vectors"])
+def test_average_pool(geometry, divisor, order):
     x = np.random.default_rng(3).integers(0, 256, (1, 5, 7, 2)).astype(np.uint8)
     how = dict(zip(("window", "stride", "padding"), geometry, strict=True))
     how |= {
@@ -60,7 +61,12 @@ def test_average_pool(geometry, divisor):
         "qmin": 0,
         "qmax": 255,
     }
-    np.testing.assert_array_equal(fast.float_average_pool(x, **how), reference.float_average_pool(x, **how))
+    if order == "vectors" and geometry[0] != (5, 7):
+        with pytest.raises(ValueError, match="the whole image"):
+            fast.float_average_pool(x, order=order, **how)
+        return
+    found = fast.float_average_pool(x, order=order, **how)
+    np.testing.assert_array_equal(found, reference.float_average_pool(x, order=order, **how))
 
 
 @pytest.mark.parametrize("arithmetic", ["onnx-table", "dequantized"])
@@ -93,7 +99,7 @@ def test_functions_are_near_the_real_ones():
 
 def test_what_is_refused():
     x = np.zeros((1, 4, 4, 1), np.int8)
-    how = {"x_scale": 1.0, "scale": 1.0, "divisor": "valid"}
+    how = {"x_scale": 1.0, "scale": 1.0, "divisor": "valid", "order": "columns"}
     with pytest.raises(ValueError, match="window"):
         fast.float_average_pool(x, window=(2, 2), stride=(1, 1), padding=((2, 0), (0, 0)), **how)
     with pytest.raises(ValueError, match="no 'add' in arithmetic 'product'"):

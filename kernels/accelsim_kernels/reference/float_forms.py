@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import domain
 from ..float_pair import check
-from ..float_pool import check_windows
+from ..float_pool import check_order, check_windows
 from ..float_softmax import exp_table
 from .requantization import float_round, round_fraction
 
@@ -54,13 +54,14 @@ def float_pair(
 
 
 def float_average_pool(
-    x, *, window, stride, padding, divisor: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128, qmax=127,
+    x, *, window, stride, padding, divisor: str, order: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128,
+    qmax=127,
 ) -> np.ndarray:  # fmt: skip
     """As accelsim_kernels.float_average_pool."""
     x = domain.codes("x", x)
     check_windows(x.shape, window, stride, padding)
+    check_order(order, x.shape, window, padding)
     rows, columns = ((x.shape[1 + i] + sum(padding[i]) - window[i]) // stride[i] + 1 for i in (0, 1))
-    whole = tuple(window) == x.shape[1:3] and not np.any(padding)
     sx, so = _scale(x_scale), _scale(scale)
     out = np.empty((x.shape[0], rows, columns, x.shape[3]), domain.narrowest_dtype(qmin, qmax))
     for n, oy, ox, c in np.ndindex(out.shape):
@@ -68,7 +69,9 @@ def float_average_pool(
         ys = [y for y in range(top, top + window[0]) if 0 <= y < x.shape[1]]
         xs = [v for v in range(left, left + window[1]) if 0 <= v < x.shape[2]]
         real = lambda i, j, n=n, c=c: _single((int(x[n, i, j, c]) - x_zero_point) * sx)  # noqa: E731
-        if whole:
+        if order == "rows":
+            total = _in_order(real(i, j) for i in ys for j in xs)
+        elif order == "vectors":
             flat = [real(i, j) for i in ys for j in xs]
             full = len(flat) // 4 * 4
             total = _lanes(flat[:full], 4) if full else Fraction(0)
