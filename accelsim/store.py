@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -44,9 +46,11 @@ def digest(*parts: Any) -> str:
 
 
 class ResultFile:
-    """Results already there are read once; each new one is appended and flushed at once.
+    """Results already there are read once; each new one is appended and flushed at once, under a lock.
 
-    A line that is corrupt or half written is reported and its point computed again. path None: nothing is kept.
+    Several processes may write to one file: a line is written whole, and another's half line is never continued. A
+    line that is corrupt or half written (each carries a checksum) is reported and its point computed again. path
+    None: nothing is kept.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -55,7 +59,8 @@ class ResultFile:
         if self.path is None or not self.path.exists():
             return
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            with open(self.path, "rb") as file, _locked(file, exclusive=False):
+                lines = file.read().split(b"\n")
         except OSError as error:
             raise AccelsimError(f"cannot read results file {self.path}: {error.strerror}") from error
         for number, line in enumerate(lines, start=1):
@@ -63,6 +68,8 @@ class ResultFile:
                 continue
             try:
                 entry = json.loads(line)
+                if entry["crc"] != _checksum(entry["key"], entry["result"]):
+                    raise ValueError("checksum")
                 self.found[entry["key"]] = dict(entry["result"])
             except (ValueError, KeyError, TypeError):
                 warnings.warn(
@@ -74,23 +81,44 @@ class ResultFile:
         return self.found.get(key)
 
     def put(self, key: str, result: dict[str, Any]) -> None:
-        self.found[key] = result
-        if self.path is None:
+        self.put_many({key: result})
+
+    def put_many(self, results: Mapping[str, dict[str, Any]]) -> None:
+        """Several at once: one write."""
+        self.found.update(results)
+        if self.path is None or not results:
             return
-        line = json.dumps({"key": key, "result": result}) + "\n"
+        entries = ({"key": k, "result": r, "crc": _checksum(k, r)} for k, r in results.items())
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
+            with open(self.path, "ab+", buffering=0) as file, _locked(file, exclusive=True):
                 # a killed writer may have left half a line: never glue a good one to it
-                start = b"\n" if file.tell() and not _ends_with_newline(self.path) else b""
-                file.write(start + line.encode())
-                file.flush()
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - 1))
+                start = b"\n" if file.read(1) not in (b"", b"\n") else b""
+                left = start + lines
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
         except OSError as error:
             raise AccelsimError(f"cannot write results file {self.path}: {error.strerror}") from error
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _checksum(key: str, result: Any) -> int:
+    return zlib.crc32(json.dumps([key, result]).encode())
+
+
+@contextmanager
+def _locked(file: IO[bytes], exclusive: bool) -> Iterator[None]:
+    """Other processes wait; where the system has no such locks, appending alone keeps lines apart."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

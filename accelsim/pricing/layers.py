@@ -88,7 +88,7 @@ def mac_costs(
     return result
 
 
-def _operation_terms(nest: ElementwiseNest, operations: int, machine: Machine, rates: Rates) -> list[energy.Term]:
+def operation_terms(nest: ElementwiseNest, operations: Ints, machine: Machine, rates: Rates) -> list[energy.Term]:
     """A look-up reads a table, any other operation adds."""
     if nest.kind != "lut":
         return energy.adding_terms("vector", operations, nest.operation_bits, rates, registers=2)
@@ -110,7 +110,7 @@ def elementwise_cost(
     plan = elementwise_plan(nest, machine, stays, activity.coded(machine.dram.compression))
     terms = [
         *energy.memory_terms(machine.levels, plan.reads, plan.writes, plan.bits, plan.stored, rates),
-        *_operation_terms(nest, plan.operations, machine, rates),
+        *operation_terms(nest, plan.operations, machine, rates),
         *energy.standing_terms(plan.latency_cycles, rates),
     ]
     parts = {part: float(value) for part, value in energy.by_component(terms).items() if value > 0}
@@ -130,9 +130,9 @@ def elementwise_cost(
         kind,
         0,
         parts,
-        plan.vector_cycles,
-        plan.latency_cycles - plan.vector_cycles,
-        plan.vector_cycles,
+        int(plan.vector_cycles),
+        int(plan.latency_cycles - plan.vector_cycles),
+        int(plan.vector_cycles),
         read,
         written,
         0.0,

@@ -31,7 +31,7 @@ class Rates:
     constant_of: dict[str, str]
     wire_pj_per_bit: Any
     leakage_mw: dict[str, Any]
-    lut_pj: float | None = None
+    lut_pj: Any = None
 
     def value(self, name: str) -> Any:
         """A constant of the technology."""
@@ -127,13 +127,16 @@ def rate_structure(spec: AcceleratorSpec) -> tuple:
         array.zero_gating,
         array.clock_gating,
         tuple(dram_constant(m) for m in spec.memories if m.kind == "dram"),
+        spec.vector.lut_bytes > 0,
         tuple(sorted(spec.technology.constants)),
     )
 
 
-def stacked_rates(specs: Sequence[AcceleratorSpec], index: Ints) -> Rates:
-    """Rates of spec `index[i]` for pair i, of specs with equal `rate_structure`."""
-    each = [rates_of(spec) for spec in specs]
+def stacked_rates(specs: Sequence[AcceleratorSpec], index: Ints, each: Sequence[Rates] | None = None) -> Rates:
+    """Rates of spec `index[i]` for pair i, of specs with equal `rate_structure`; each: those of the specs, where they
+    are known.
+    """
+    each = [rates_of(spec) for spec in specs] if each is None else each
 
     def column(values: Sequence[float]) -> np.ndarray:
         return np.asarray(values)[index] if len(set(values)) > 1 else np.asarray(values[0])
@@ -176,4 +179,5 @@ def stacked_rates(specs: Sequence[AcceleratorSpec], index: Ints) -> Rates:
         first.constant_of,
         column([r.wire_pj_per_bit for r in each]),
         {name: column([r.leakage_mw[name] for r in each]) for name in first.leakage_mw},
+        None if first.lut_pj is None else column([r.lut_pj for r in each]),
     )

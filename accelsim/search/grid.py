@@ -16,7 +16,9 @@ from accelsim import __version__
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, price_graph, score, signal_to_noise_db, split
 from accelsim.hardware import AcceleratorSpec, load_spec
-from accelsim.search.engine import check_engine, cores, run_tasks
+from accelsim.search.engine import check_engine, run_tasks
+from accelsim.search.metrics import metric_identity
+from accelsim.search.workers import cores
 from accelsim.simulator import accumulation_orders, simulate
 from accelsim.store import ResultFile, digest
 
@@ -112,7 +114,7 @@ def sweep(
     configs = [QuantConfig(weight_bits=w, activation_bits=a, **config) for w, a in grid]
 
     network = calibrated(model, calibration)
-    origin = digest(network_digest(network), inputs, labels, _metric_identity(metric) if results else [], __version__)
+    origin = digest(network_digest(network), inputs, labels, metric_identity(metric) if results else [], __version__)
     store = ResultFile(results)
     expected = float_outputs(model, inputs)
     shared = _Shared(network, inputs, labels, expected, metric, score(metric, expected, labels))
@@ -247,18 +249,3 @@ def _widths(bits: int | Iterable[int]) -> list[int]:
 
 def _config_fields(quant: Any) -> str:
     return json.dumps(asdict(quant), sort_keys=True)
-
-
-def _metric_identity(metric: Metric) -> list[Any]:
-    """What determines a metric: its name, or a function's code and the values it closes over."""
-    if isinstance(metric, str):
-        return [metric]
-    code = getattr(metric, "__code__", None)
-    if code is None:
-        raise AccelsimError("with a results file, metric must be 'top1' or a plain function: its code is in the key")
-    cells = [cell.cell_contents for cell in metric.__closure__ or ()]
-    try:
-        digest(cells)
-    except TypeError as error:
-        raise AccelsimError(f"metric {code.co_name!r} closes over a value that the key cannot hold: {error}") from error
-    return [code.co_code.hex(), repr(code.co_consts), repr(code.co_names), *cells]
