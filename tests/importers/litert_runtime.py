@@ -35,7 +35,7 @@ def ours(lowered: LoweredFile, inputs: Sequence[np.ndarray], kernels=accelsim_ke
     graph, alive = lowered.graph, {}
     for index, x in zip(lowered.file.inputs, inputs, strict=True):
         name = lowered.names[index]
-        alive[name] = x.reshape(1, *graph.tensors[name].shape)
+        alive[name] = x.reshape(-1, *graph.tensors[name].shape)
     for op in graph.ops:
         wide = any(graph.tensors[name].bits > 8 for name in op.inputs)
         accumulator = {"accumulator_bits": 64 if wide else 32}

@@ -20,12 +20,13 @@ def single(function: Callable[[Rng], Case]) -> Callable[[Rng], Case]:
 class One:
     """A model under construction: activations on random grids.
 
-    Half of the models have scales whose ratios are small fractions: their rounding has many ties.
+    Half of the models have scales whose ratios are small fractions: their rounding has many ties. Some have a batch.
     """
 
     def __init__(self, rng: Rng, kind: str = "INT8") -> None:
         self.rng, self.model, self.inputs, self.kind = rng, Model(), [], kind
         self.ties = bool(rng.random() < 0.5)
+        self.batch = int(rng.choice([1] * 8 + [2, 3]))
 
     def scale(self, low: float, high: float, count: int | None = None) -> np.ndarray:
         """float32 scales; a number where no count is given."""
@@ -41,6 +42,12 @@ class One:
         zero = 0 if self.kind == "INT16" else zero + (128 if self.kind == "UINT8" else 0)
         wide = 200 if self.kind == "INT16" else 1
         return {"scale": self.scale(low / wide, high / wide), "zero_point": zero}
+
+    def shape(self, largest: int, lowest_rank: int = 1, highest_rank: int = 5) -> list[int]:
+        """Of any rank, mostly images."""
+        ranks = [rank for rank in (1, 2, 3, 4, 4, 4, 5) if lowest_rank <= rank <= highest_rank]
+        sizes = [int(n) for n in self.rng.integers(1, largest + 1, self.rng.choice(ranks) - 1)]
+        return [self.batch, *sizes]
 
     def input(self, shape, grid=None) -> int:
         self.inputs.append(self.model.tensor(f"input{len(self.inputs)}", shape, self.kind, **(grid or self.grid())))

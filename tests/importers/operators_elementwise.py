@@ -7,12 +7,14 @@ from one_operator import SINGLE, Case, One, Rng
 
 def _pair(rng: Rng, name: str, options: str | None, kind="INT8", same=False) -> Case:
     one = One(rng, kind)
-    shape = [1, *rng.integers(1, 9, 3)]
-    other = [shape, shape, [1, 1, 1, shape[3]], [1, 1, 1, 1], [1, shape[1], 1, shape[3]]][rng.integers(0, 5)]
+    shape = one.shape(24 if rng.random() < 0.2 else 8, 2)
+    repeated = [n if rng.random() < 0.5 else 1 for n in shape[1:]]
+    other = [shape, shape, [1, *([1] * (len(shape) - 2)), shape[-1]], [1] * len(shape),
+             [one.batch, *repeated]][rng.integers(0, 5)]  # fmt: skip
     grid = one.grid()
     a = one.input(shape, grid)
     if rng.random() < 0.3:
-        code = rng.integers(-128, 128, other if rng.random() < 0.5 else other[1:])
+        code = rng.integers(-128, 128, other if rng.random() < 0.5 or other[0] > 1 else other[1:])
         b = one.constant(code, kind, **(grid if same else one.grid()))
     else:
         b = one.input(other, grid if same else None)
@@ -34,7 +36,7 @@ for _name in ("MAXIMUM", "MINIMUM"):
 
 def _unary(rng: Rng, name: str, kind="INT8", options=None, grid=None, wide=(0.02, 0.1), **fields) -> Case:
     one = One(rng, kind)
-    shape = [1, *rng.integers(1, 17, 3)]
+    shape = one.shape(16)
     x = one.input(shape, one.grid(*wide))
     same = one.model.tensors[x]
     if rng.random() < 0.2 and grid is None:
@@ -53,9 +55,9 @@ SINGLE["tanh_int16"] = lambda rng: _unary(rng, "TANH", "INT16", grid=_WIDE16)
 SINGLE["elu"] = lambda rng: _unary(rng, "ELU")
 SINGLE["gelu"] = lambda rng: _unary(rng, "GELU", options="GeluOptions", Approximate=bool(rng.random() < 0.5))
 SINGLE["hard_swish"] = lambda rng: _unary(rng, "HARD_SWISH", options="HardSwishOptions")
-for _name in ("RELU", "RELU6", "RELU_N1_TO_1"):
+for _name in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"):
     SINGLE[_name.lower()] = lambda rng, n=_name: _unary(rng, n)
-SINGLE["relu_int16"] = lambda rng: _unary(rng, "RELU", "INT16")
+    SINGLE[_name.lower() + "_int16"] = lambda rng, n=_name: _unary(rng, n, "INT16")
 SINGLE["leaky_relu"] = lambda rng: _unary(rng, "LEAKY_RELU", options="LeakyReluOptions", Alpha=rng.uniform(0.01, 0.5))
 SINGLE["leaky_relu_int16"] = lambda rng: _unary(
     rng, "LEAKY_RELU", "INT16", options="LeakyReluOptions", Alpha=rng.uniform(0.01, 0.5)
@@ -84,7 +86,7 @@ SINGLE["to_unsigned"] = lambda rng: _unsigned(rng, True)
 
 def _softmax(rng: Rng, kind="INT8") -> Case:
     one = One(rng, kind)
-    shape = [1, int(rng.integers(1, 40)), int(rng.integers(1, 100))]
+    shape = [*one.shape(12, 1, 3), int(rng.integers(1, 100))]
     x = one.input(shape, one.grid(0.01, 0.3))
     grid = {"scale": 1 / 256, "zero_point": -128} if kind == "INT8" else {"scale": 1 / 32768, "zero_point": 0}
     y = one.output(shape, grid)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from one_operator import SINGLE, One, single
 
+KINDS = ("INT8", "INT16")
+
 
 @single
 def concatenation(rng):
-    one = One(rng)
+    one = One(rng, KINDS[rng.integers(0, 2)])
     shape, axis, grid = [1, *rng.integers(1, 7, 3)], int(rng.integers(1, 4)), one.grid()
     inputs = []
     for _ in range(rng.integers(1, 4)):
@@ -24,7 +26,7 @@ def concatenation(rng):
 
 @single
 def pad(rng):
-    one = One(rng)
+    one = One(rng, KINDS[rng.integers(0, 2)])
     shape, grid = [1, *rng.integers(1, 7, 3)], one.grid()
     pairs = np.array([[0, 0], *rng.integers(0, 3, (3, 2))], np.int32)
     x = one.input(shape, grid)
@@ -33,14 +35,14 @@ def pad(rng):
     if rng.random() < 0.5:
         one.model.operator("PAD", [x, at], [y], "PadOptions")
     else:
-        value = one.constant(np.array([int(rng.integers(-128, 128))]), "INT8", **grid)
+        value = one.constant(np.array([int(rng.integers(-128, 128))]), one.kind, **grid)
         one.model.operator("PADV2", [x, at, value], [y], "PadV2Options")
     return one.done(y)
 
 
 @single
 def mirror_pad(rng):
-    one = One(rng)
+    one = One(rng, KINDS[rng.integers(0, 2)])
     mode, grid = int(rng.integers(0, 2)), one.grid()
     shape = [1, *rng.integers(3, 7, 3)]
     pairs = np.array([[0, 0], *rng.integers(0, 3, (3, 2))], np.int32)

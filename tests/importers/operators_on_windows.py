@@ -13,8 +13,8 @@ def _pool(rng: Rng, name: str, kind="INT8") -> Case:
     sy, sx = rng.integers(1, 4, 2)
     mode = int(rng.integers(0, 2))
     grid = one.grid()
-    x = one.input([1, h, w, c], grid)
-    y = one.output([1, extent(h, fy, sy, 1, mode), extent(w, fx, sx, 1, mode), c], grid)
+    x = one.input([one.batch, h, w, c], grid)
+    y = one.output([one.batch, extent(h, fy, sy, 1, mode), extent(w, fx, sx, 1, mode), c], grid)
     one.model.operator(name, [x], [y], "Pool2DOptions", Padding=mode, StrideW=sx, StrideH=sy, FilterWidth=fx,
                        FilterHeight=fy, FusedActivationFunction=int(rng.integers(0, 4)))  # fmt: skip
     return one.done(y)
@@ -27,7 +27,7 @@ for _name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
 
 def _reduce(rng: Rng, name: str, kind="INT8", axes=None) -> Case:
     one = One(rng, kind)
-    shape = [1, *rng.integers(1, 9, 2), int(rng.integers(1, 40))]
+    shape = [one.batch, *rng.integers(1, 9, 2), int(rng.integers(1, 40))]
     choices = [[1, 2], [1, 2], [2, 1], [1], [2], [3], [-1], [1, 3], [1, 2, 3]]
     axes = axes or choices[rng.integers(0, len(choices))]
     keep = bool(rng.random() < 0.5)
@@ -50,9 +50,9 @@ def _resize(rng: Rng, name: str, options: str, kind="INT8") -> Case:
     h, w, c = rng.integers(1, 10, 3)
     size = rng.integers(1, 24, 2)
     grid = one.grid()
-    x = one.input([1, h, w, c], grid)
+    x = one.input([one.batch, h, w, c], grid)
     to = one.constant(size.astype(np.int32))
-    y = one.output([1, *size, c], grid)
+    y = one.output([one.batch, *size, c], grid)
     corners = bool(rng.random() < 0.3)
     one.model.operator(name, [x, to], [y], options, AlignCorners=corners,
                        HalfPixelCenters=bool(not corners and rng.random() < 0.6))  # fmt: skip
@@ -61,4 +61,7 @@ def _resize(rng: Rng, name: str, options: str, kind="INT8") -> Case:
 
 SINGLE["resize_bilinear"] = lambda rng: _resize(rng, "RESIZE_BILINEAR", "ResizeBilinearOptions")
 SINGLE["resize_bilinear_int16"] = lambda rng: _resize(rng, "RESIZE_BILINEAR", "ResizeBilinearOptions", "INT16")
+SINGLE["resize_nearest_int16"] = lambda rng: _resize(
+    rng, "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions", "INT16"
+)
 SINGLE["resize_nearest"] = lambda rng: _resize(rng, "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")

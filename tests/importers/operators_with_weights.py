@@ -9,7 +9,7 @@ from one_operator import Case, One, Rng, extent, single
 def _conv(rng: Rng, kind: str = "INT8", bits: int = 8, depthwise: bool = False, bias_kind: str | None = None) -> Case:
     one = One(rng, kind)
     h, w = rng.integers(6, 13, 2)
-    c = int(rng.integers(1, 13))
+    c = int(rng.integers(1, 13 if rng.random() < 0.8 else 40))
     fy, fx = rng.integers(1, 5, 2)
     sy, sx = rng.integers(1, 4, 2)
     dy, dx = (1, 1)
@@ -23,12 +23,12 @@ def _conv(rng: Rng, kind: str = "INT8", bits: int = 8, depthwise: bool = False, 
     multiplier = int(rng.integers(1, 4)) if depthwise else 1
     groups = 2 if not depthwise and rng.random() < 0.15 else 1
     c = c * groups
-    k = c * multiplier if depthwise else groups * int(rng.integers(1, 13))
-    x = one.input([1, h, w, c])
+    k = c * multiplier if depthwise else groups * int(rng.integers(1, 13 if rng.random() < 0.8 else 40))
+    x = one.input([one.batch, h, w, c])
     shape = [1, fy, fx, k] if depthwise else [k, fy, fx, c // groups]
     weight, scale = one.weight(shape, 3 if depthwise else 0, per_channel=bool(rng.random() < 0.7), bits=bits)
     bias = one.bias(k, x, scale, bias_kind, optional=False)
-    y = one.output([1, extent(h, fy, sy, dy, mode), extent(w, fx, sx, dx, mode), k], one.grid(0.02, 0.2))
+    y = one.output([one.batch, extent(h, fy, sy, dy, mode), extent(w, fx, sx, dx, mode), k], one.grid(0.02, 0.2))
     fields = {"Padding": mode, "StrideW": sx, "StrideH": sy, "FusedActivationFunction": int(rng.integers(0, 4)),
               "DilationWFactor": dx, "DilationHFactor": dy}  # fmt: skip
     if depthwise:
@@ -78,9 +78,9 @@ def depthwise_int16(rng):
 
 def _dense(rng: Rng, kind="INT8", bits=8, bias_kind=None) -> Case:
     one = One(rng, kind)
-    n, k = int(rng.integers(1, 70)), int(rng.integers(1, 20))
+    n, k = int(rng.integers(1, 70 if rng.random() < 0.8 else 300)), int(rng.integers(1, 20))
     keep = rng.random() < 0.4
-    shape = [1, int(rng.integers(1, 6)), n] if keep or rng.random() < 0.3 else [1, n]
+    shape = [one.batch, int(rng.integers(1, 6)), n] if keep or rng.random() < 0.3 else [one.batch, n]
     x = one.input(shape)
     weight, scale = one.weight([k, n], 0, per_channel=bool(rng.random() < 0.5), bits=bits)
     bias = one.bias(k, x, scale, bias_kind)
@@ -119,14 +119,14 @@ def _transpose_conv(rng: Rng, kind="INT8") -> Case:
     sy, sx = rng.integers(1, 4, 2)
     mode = int(rng.integers(0, 2))
     sizes = [n * s if mode == 0 else (n - 1) * s + max(f, s) for n, s, f in ((h, sy, fy), (w, sx, fx))]
-    size = one.constant(np.array([1, *sizes, k], np.int32))
+    size = one.constant(np.array([one.batch, *sizes, k], np.int32))
     weight, scale = one.weight([k, fy, fx, c], 0, per_channel=bool(rng.random() < 0.7))
-    x = one.input([1, h, w, c])
+    x = one.input([one.batch, h, w, c])
     bias = one.bias(k, x, scale)
-    y = one.output([1, *sizes, k], one.grid(0.02, 0.2))
+    y = one.output([one.batch, *sizes, k], one.grid(0.02, 0.2))
     inputs = [size, weight, x] + ([bias] if bias >= 0 else [])
     one.model.operator("TRANSPOSE_CONV", inputs, [y], "TransposeConvOptions", Padding=mode, StrideW=sx, StrideH=sy,
-                       FusedActivationFunction=0)  # fmt: skip
+                       FusedActivationFunction=int(rng.integers(0, 4)))  # fmt: skip
     return one.done(y)
 
 
@@ -143,7 +143,7 @@ def transpose_conv_int16(rng):
 def _matmul(rng: Rng, kind="INT8") -> Case:
     one = One(rng, kind)
     m, k, n = rng.integers(1, 20, 3)
-    lead = [1, int(rng.integers(1, 4))]
+    lead = [[1, int(rng.integers(1, 4))], [1], []][rng.integers(0, 3)]
     adj_x, adj_y = bool(rng.random() < 0.3), bool(rng.random() < 0.3)
     a = one.input([*lead, k, m] if adj_x else [*lead, m, k])
     b = one.input([*lead, n, k] if adj_y else [*lead, k, n])
