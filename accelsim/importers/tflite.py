@@ -9,8 +9,8 @@ from pathlib import Path
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.importers import tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement  # noqa: F401
-from accelsim.importers.lowering import Lowering
 from accelsim.importers.tflite_file import TfliteFile, read_tflite
+from accelsim.importers.tflite_walk import Walk
 from accelsim.profiles import load_profile
 
 #: names of runtimes that stand for a numeric profile
@@ -59,12 +59,12 @@ def lower_tflite(file: TfliteFile, profile: str = DEFAULT_PROFILE) -> LoweredFil
     """As from_tflite(), of a file that is read already, with what belongs to which operator of the file."""
     numerics = load_profile(RUNTIMES.get(profile, profile))
     notes = (NOTE.format(numerics.name, numerics.runtime),)
-    lowering = Lowering(file, numerics)
+    walk = Walk(file, numerics)
     try:
-        graph = lowering.build(Path(file.path).stem, notes)
+        graph = walk.graph(Path(file.path).stem, notes)
     except AccelsimError:
-        if lowering.batch == 1:
+        if walk.to.batch == 1:
             raise
-        lowering = Lowering(file, numerics, whole=True)  # what leads its shapes is no batch
-        graph = lowering.build(Path(file.path).stem, notes)
-    return LoweredFile(file, graph, lowering.sources, lowering.names, lowering.batch)
+        walk = Walk(file, numerics, whole=True)  # what leads its shapes is no batch
+        graph = walk.graph(Path(file.path).stem, notes)
+    return LoweredFile(file, graph, walk.to.sources, walk.to.names, walk.to.batch)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from accelsim.importers.litert_vectors import Runs, operand_tables, runs
-from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, clamp_codes, lowers, real_clamp
+from accelsim.importers.lowering import Lowering
+from accelsim.importers.registry import LOWERINGS, UnsupportedError, lowers
 from accelsim.importers.tflite_file import FileOperator
+from accelsim.importers.tflite_grids import clamp_codes, real_clamp
 from accelsim.importers.tflite_mac import window_padding
 from accelsim.ops.arithmetic import Add, Clamp
 from accelsim.ops.float_forms import FloatReduce
@@ -195,7 +197,7 @@ def mean(op: FileOperator, to: Lowering) -> None:
         keep_dims=keep_dims,
         x_zero_point=x.zero_point,
         arithmetic="requantize",
-        requantizer=Requantizer(numerics.scheme, scaling, y.zero_point, **clamp),
+        requantizer=Requantizer(numerics.rescaling, scaling, y.zero_point, **clamp),
         zero_point=y.zero_point,
         **clamp,
         params={},
@@ -242,7 +244,7 @@ def _image_mean(op: FileOperator, to: Lowering, name: str, count: int) -> None:
     numerics = to.numerics("mean_image")
     main, tail = (
         Requantizer(scheme, decompose(scheme, scale), bias, **clamp)
-        for scheme in (numerics.scheme, numerics.tail_scheme)
+        for scheme in (numerics.rescaling, numerics.tail_scheme or numerics.rescaling)
     )
     to.emit(
         TailedMean,

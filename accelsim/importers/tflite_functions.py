@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.lowering import LOWERINGS, Lowering, UnsupportedError, lowers, real_clamp
+from accelsim.importers.lowering import Lowering
+from accelsim.importers.registry import LOWERINGS, UnsupportedError, lowers
 from accelsim.importers.tflite_file import FileOperator
+from accelsim.importers.tflite_grids import real_clamp
 from accelsim.importers.tflite_tables import function_table
 from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Clamp, Requantize

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.lowering import Lowering, UnsupportedError, clamp_codes, lowers, weight_grid
+from accelsim.importers.lowering import Lowering
+from accelsim.importers.registry import UnsupportedError, lowers
 from accelsim.importers.tflite_file import FileOperator, FileTensor
+from accelsim.importers.tflite_grids import clamp_codes, weight_grid
 from accelsim.ops.base import Pair
 from accelsim.ops.batch_matmul import BatchMatMul
 from accelsim.ops.mac import Conv2d, Linear

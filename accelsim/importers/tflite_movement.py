@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.lowering import LOWERINGS, Lowering, Shape, UnsupportedError, clamp_codes, lowers
+from accelsim.importers.lowering import Lowering, Shape
+from accelsim.importers.registry import LOWERINGS, UnsupportedError, lowers
 from accelsim.importers.tflite_file import FileOperator
+from accelsim.importers.tflite_grids import clamp_codes
 from accelsim.ops.arithmetic import Clamp
 from accelsim.ops.concat import Concat
 from accelsim.ops.lookup import Embedding, Gather
