@@ -41,6 +41,8 @@ FLOORS = {
     "accelsim.mapping": 5,
     "accelsim.measurement": 5,
     "accelsim.report": 5,
+    "accelsim.cached_graph": 5,
+    "accelsim.decoding": 6,
     "accelsim.evaluation": 6,
     "accelsim.frontend": 6,
     "accelsim.importers": 6,

@@ -50,17 +50,8 @@ class BatchMatMul(Op):
         a = np.swapaxes(a, -1, -2) if self.transpose_a else a
         b = np.swapaxes(b, -1, -2) if self.transpose_b else b
         a, b = aligned([a, b])
-        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
         zero_points = {"a_zero_point": self.a_zero_point, "b_zero_point": self.b_zero_point}
-        parts = [
-            kernels.matmul(
-                np.ascontiguousarray(a[i]), np.ascontiguousarray(b[i]), return_events=True, **zero_points, **keywords
-            )
-            for i in np.ndindex(*lead)
-        ]
-        values, events = (np.stack(found).reshape(*lead, *found[0].shape) for found in zip(*parts, strict=True))
-        return values, events
+        return kernels.batch_matmul(a, b, return_events=True, **zero_points, **keywords)
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         if min(map(len, shapes)) < 2:

@@ -15,7 +15,7 @@ _HOMES = {
     "activity": "streams",
     "add": "pairwise",
     "average_pool2d": "pooling",
-    "batch_matmul": "composed",
+    "batch_matmul": "batch_products",
     "clamp": "elementwise",
     "concat": "elementwise",
     "conv2d": "mac_array",

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions of rearranged operands: batch matmul, transpose convolution."""
+"""Convolutions of rearranged operands: transpose convolution."""
 
 from __future__ import annotations
 
@@ -7,23 +7,7 @@ from typing import Any
 import numpy as np
 
 from accelsim_kernels import domain
-from accelsim_kernels.mac_array import conv2d, matmul
-
-
-def batch_matmul(a, b, **keywords: Any) -> np.ndarray:
-    """a (…, M, K) times b (…, K, N), the leading dimensions broadcast: one matmul() for each pair (E27).
-
-    keywords: those of matmul() without return_events.
-    """
-    a, b = domain.codes("a", a), domain.codes("b", b)
-    if a.ndim < 2 or b.ndim < 2:
-        raise ValueError(f"batch_matmul takes (…, M, K) and (…, K, N), got {a.shape} and {b.shape}")
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-    parts = [matmul(a[i], b[i], **keywords) for i in np.ndindex(*lead)]
-    if not parts:
-        raise ValueError(f"batch_matmul has no matrices to multiply: {a.shape} and {b.shape}")
-    return np.stack(parts).reshape(*lead, *parts[0].shape)
+from accelsim_kernels.mac_array import conv2d
 
 
 def transpose_conv2d(

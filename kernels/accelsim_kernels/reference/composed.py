@@ -10,7 +10,7 @@ from .. import domain
 from .mac_array import conv2d, matmul
 
 
-def batch_matmul(a, b, **keywords: Any) -> np.ndarray:
+def batch_matmul(a, b, **keywords: Any) -> Any:
     """As accelsim_kernels.batch_matmul."""
     a, b = domain.codes("a", a), domain.codes("b", b)
     if a.ndim < 2 or b.ndim < 2:
@@ -19,7 +19,9 @@ def batch_matmul(a, b, **keywords: Any) -> np.ndarray:
     if 0 in lead:
         raise ValueError(f"batch_matmul has no matrices to multiply: {a.shape} and {b.shape}")
     parts = [matmul(_matrix(a, i), _matrix(b, i), **keywords) for i in np.ndindex(*lead)]
-    return np.stack(parts).reshape(*lead, *parts[0].shape)
+    if not keywords.get("return_events"):
+        return np.stack(parts).reshape(*lead, *parts[0].shape)
+    return tuple(np.stack(found).reshape(*lead, *found[0].shape) for found in zip(*parts, strict=True))
 
 
 def _matrix(x: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
