@@ -9,15 +9,15 @@ these tables have 12 bits.
 """
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 import torch
 from rich.progress import track
 
 import accelsim as acs
+from accelsim.frontend import digits
 from accelsim.frontend.api import calibrated, quantized
-from accelsim.frontend.digits import load_digits_data, trained
 from accelsim.report.html import page
 from accelsim.store import ResultFile, digest
 
@@ -103,9 +103,11 @@ def points() -> list[Point]:
             add("6 Post-training pipeline", f"{recipe}, {grain}", pipeline, recipe=recipe, **how)
 
     trained_widths = [(4, 8), (4, 4), (2, 4)]
+    add("7 Training: batch norm", "no training", trained_widths, recipe=list(MSE))
     for style in ("folded", "double-forward", "per-channel"):
         add("7 Training: batch norm", style, trained_widths, training={"batch_norm": style}, recipe=list(MSE))
     for row, steps in (("min-max", MIN_MAX), ("mse", MSE)):
+        add("8 Training: range initialization", f"{row}, no training", trained_widths, recipe=list(steps))
         add("8 Training: range initialization", row, trained_widths, training={}, recipe=list(steps))
     for row, steps in (
         ("ranges by mse", MSE),
@@ -113,18 +115,19 @@ def points() -> list[Point]:
         ("+ CLE + bias correction", ("equalize", *MSE, "bias-correction")),
         ("+ CLE + AdaRound", ("equalize", *MSE, "adaround")),
     ):
+        add("9 Training pipeline, per tensor", f"{row}, no training", trained_widths, recipe=list(steps), **TENSOR)
         add("9 Training pipeline, per tensor", row, trained_widths, training={}, recipe=list(steps), **TENSOR)
     return found
 
 
 def accuracy(point: Point, name: str, seed: int, epochs: int) -> float:
     """Top-1 in %, every bit as the accelerator computes it."""
-    data = load_digits_data()
+    data = digits.load_digits_data()
     config = acs.QuantConfig(weight_bits=point.weight_bits, activation_bits=point.activation_bits, **point.config)
     if point.training is None:
         graph = quantized(captured(name, seed), config)
     else:
-        graph = train(trained(name, seed), config, point.training, epochs)
+        graph = train(digits.trained(name, seed), seed, config, point.training, epochs)
     wide = acs.load_spec("edge-16x16").replace(**{"array.accumulators.bits": 48})  # 12-bit operands
     run = acs.simulate(graph, data.test_images, wide if point.activation_bits == WIDE else "edge-16x16")
     return 100 * float((run.real().argmax(axis=1) == data.test_labels).mean())
@@ -136,25 +139,19 @@ CAPTURED: dict = {}
 def captured(name: str, seed: int):
     """The network captured once for all its configurations."""
     if (name, seed) not in CAPTURED:
-        CAPTURED[name, seed] = calibrated(trained(name, seed), load_digits_data().calibration)
+        CAPTURED[name, seed] = calibrated(digits.trained(name, seed), digits.load_digits_data().calibration)
     return CAPTURED[name, seed]
 
 
-def train(model: torch.nn.Module, config: acs.QuantConfig, keywords: dict, epochs: int) -> acs.IntegerGraph:
-    """A few epochs through the integer simulation; the integers of the result."""
-    data = load_digits_data()
-    prepared = acs.prepare_qat(model, data.calibration, config, **keywords)
-    images, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
-    optimizer = torch.optim.Adam(prepared.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(labels), generator=generator).split(32):
-            optimizer.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(prepared(images[chosen]), labels[chosen]).backward()
-            optimizer.step()
-        schedule.step()
-    return prepared.eval().lower()
+def train(model: torch.nn.Module, seed: int, config: acs.QuantConfig, keywords: dict, epochs: int) -> acs.IntegerGraph:
+    """A few epochs through the integer simulation, as examples/qat_learning_rate.py chose them; the integers of it."""
+    prepared = acs.prepare_qat(model, digits.load_digits_data().calibration, config, **keywords)
+    digits.train(prepared, seed, protocol=protocol(epochs))
+    return prepared.lower()
+
+
+def protocol(epochs: int) -> digits.Protocol:
+    return digits.Protocol(epochs=epochs, peak_learning_rate=0.01, weight_decay=0.0)
 
 
 def report(cells: pd.DataFrame, seeds: int) -> str:
@@ -173,7 +170,7 @@ def report(cells: pd.DataFrame, seeds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="training seeds to average over")
-    parser.add_argument("--epochs", type=int, default=5, help="of quantization-aware training")
+    parser.add_argument("--epochs", type=int, default=4, help="of quantization-aware training")
     parser.add_argument("--tables", nargs="*", help="numbers of the tables to make (default: all)")
     parser.add_argument("--networks", nargs="*", default=NETWORKS, choices=NETWORKS)
     options = parser.parse_args()
@@ -182,7 +179,7 @@ def main() -> None:
     tasks = [(p, name, seed) for p in chosen for name in options.networks for seed in range(options.seeds)]
     cells = []
     for point, name, seed in track(tasks, "tables"):
-        training = None if point.training is None else {**point.training, "epochs": options.epochs}
+        training = None if point.training is None else {**point.training, **asdict(protocol(options.epochs))}
         key = digest(acs.__version__, name, seed, point.column, point.config, training)
         if store.get(key) is None:
             store.put(key, {"accuracy": accuracy(point, name, seed, options.epochs)})

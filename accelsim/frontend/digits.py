@@ -160,12 +160,18 @@ def build(name: str, seed: int = 0) -> DigitsNet:
         return NETWORKS[name]()
 
 
-def train(model: nn.Module, seed: int = 0, progress: Progress | None = None, protocol: Protocol = PROTOCOL) -> None:
-    """Train in place on the digits (split seed 0) and leave the model in evaluation mode.
+def train(
+    model: nn.Module,
+    seed: int = 0,
+    progress: Progress | None = None,
+    protocol: Protocol = PROTOCOL,
+    data: Digits | None = None,
+) -> None:
+    """Train in place on the digits (split seed 0, unless data are given) and leave the model in evaluation mode.
 
     seed: order of the images and their shifts; the initial weights are the model's own.
     """
-    data = load_digits_data()
+    data = load_digits_data() if data is None else data
     shifted, moves = _shifted_images(torch.from_numpy(data.train_images), protocol.roll_pixels)
     labels = torch.from_numpy(data.train_labels)
     n = len(labels)

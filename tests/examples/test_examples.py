@@ -19,13 +19,19 @@ EXPECTED = {
     "custom_spec": (["16-bit accumulators", "20-bit accumulators"], []),
     "requantizer": (["(smt, ", "mutation score 100%"], ["vectors"]),
     "widths_sweep": (["weight_bits", "sqnr_db"], ["sweep.html", "sweep.jsonl"]),
+    "qat_digits": (["float", "post-training", "trained integers", "on every output: True"], []),
+    "qat_learning_rate": (["W4A4", "chosen: 0.01"], []),
     "paper_tables": (
         ["3 Cross-layer equalization", "CLE + bias absorption"],
         ["paper_tables.html", "paper_tables.jsonl"],
     ),
 }
 #: what an example is given on its command line
-ARGUMENTS = {"paper_tables": ["--tables", "3", "--networks", "mobilenet"]}
+ARGUMENTS = {
+    "paper_tables": ["--tables", "3", "--networks", "mobilenet"],
+    "qat_digits": ["--epochs", "1"],
+    "qat_learning_rate": ["--networks", "resnet", "--weight-bits", "4", "--rates", "0.01", "--epochs", "1"],
+}
 
 
 def test_every_example_is_expected():

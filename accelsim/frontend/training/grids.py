@@ -14,6 +14,7 @@ from accelsim.frontend.training.straight_through import Bounded, LearnedQuantize
 from accelsim.quant import QuantParams
 
 _SHRINKS_AT_MOST = 2.0**-10  # of its first value: a scale that an optimizer drives below zero can still come back
+_ROUNDING = 2.0**-20  # of the largest code: a weight that set its own range is not clipped by float32's last bits
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**24  # products of scales stay normal numbers
 
 
@@ -90,7 +91,9 @@ class LearnedGrid(nn.Module):
         moves = [end == limit for end, limit in zip(ends, (params.qmin, params.qmax), strict=True)]
         step, zero_point = (_along(entry, y, dimension=0) for entry in (params.scale, params.zero_point))
         origin = zero_point if self.offset is None else torch.full_like(zero_point, params.qmin)
-        slopes = Slopes(*ends, *((end - origin) * moved for end, moved in zip(ends, moves, strict=True)), *moves)
+        slack = _ROUNDING * max(abs(params.qmin), abs(params.qmax))
+        edges = ends[0] - slack, ends[1] + slack
+        slopes = Slopes(*edges, *((end - origin) * moved for end, moved in zip(ends, moves, strict=True)), *moves)
         offset = self.offset
         if offset is not None:
             lowest = -self.scale.detach() * (params.qmax - params.qmin)

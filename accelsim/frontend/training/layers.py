@@ -14,6 +14,7 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.operators.mac import Conv2d
 from accelsim.frontend.training.grids import SMALLEST_SCALE, LearnedGrid
+from accelsim.frontend.training.projection import bounded_codes, budget_of
 from accelsim.frontend.training.straight_through import IntegerMac, Replaced
 from accelsim.quant import QTensor, QuantParams, quantize
 
@@ -21,9 +22,7 @@ from accelsim.quant import QTensor, QuantParams, quantize
 BATCH_NORM = ("folded", "double-forward", "per-channel")
 
 _BIAS_LIMIT = 2.0**30  # biases stay well inside int32
-
-#: real weights, grid of the weights, grid of the input → real weights that the layer uses instead
-Projection = Callable[[str, np.ndarray, QuantParams, QuantParams], np.ndarray]
+_BIAS_SHARE = 15 / 16  # of an accumulator that bounds the weights: what is left is for weights and inputs
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,10 @@ class BatchNorm(nn.Module):
 
 
 class TrainedLayer(nn.Module):
-    """A convolution or fully connected layer: weight, bias, weight_grid and, unless folded, batch_norm."""
+    """A convolution or fully connected layer: weight, bias, weight_grid and, unless folded, batch_norm.
+
+    accumulator_bits: width that no input may overflow (projection.py); None leaves the codes as they are.
+    """
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class TrainedLayer(nn.Module):
         norm: BatchNorm | None,
         *,
         mode: str,
-        projection: Projection | None,
+        accumulator_bits: int | None,
         train_weight: bool = True,
     ) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class TrainedLayer(nn.Module):
         self.weight_grid = grid
         self.batch_norm = norm
         self.mode = mode
-        self.projection = projection
+        self.accumulator_bits = accumulator_bits
 
     def effective(self, node: FloatNode, x: torch.Tensor | None, grid: QuantParams, live: bool) -> Effective:
         """This step's weights and bias.
@@ -126,15 +128,18 @@ class TrainedLayer(nn.Module):
         float convolution found the statistics of the batch, the result is rescaled to those.
         """
         factor = 1.0 if correction is None else _array(correction)
-        floor = _bias_floor(bias, grid.scale * factor)
+        floor = self._bias_floor(bias, grid.scale * factor)
         params = self.weight_grid.params(floor if self.weight_grid.axis == 0 else floor.max())
-        codes, real = self._rounded(node, weight, params, grid)
+        used = params
         if correction is not None:
-            real = real * _per_channel(correction, real)
             scale = (params.scale * factor).astype(np.float32).astype(np.float64)
             zero_points = np.broadcast_to(params.zero_point, scale.shape)
-            params = QuantParams(scale, zero_points, params.bits, params.signed, axis=0)
-        return Effective(QTensor(codes, params), _detached(bias), _integer_mac(node, x, real, bias))
+            used = QuantParams(scale, zero_points, params.bits, params.signed, axis=0)
+        codes = self._codes(node, _array(weight), params, grid, bias, used)
+        real = self._real(weight, codes, params)
+        if correction is not None:
+            real = real * _per_channel(correction, real)
+        return Effective(QTensor(codes, used), _detached(bias), _integer_mac(node, x, real, bias))
 
     def _kept(
         self, node: FloatNode, x: torch.Tensor | None, grid: QuantParams, norm: BatchNorm, live: bool
@@ -143,7 +148,8 @@ class TrainedLayer(nn.Module):
         sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)  # scales are positive: the weights take the sign
         signed = self.weight * _per_channel(sign, self.weight)
         params = self.weight_grid.params()
-        codes, rounded = self._rounded(node, signed, params, grid)
+        codes = self._codes(node, _array(signed), params)
+        rounded = self._real(signed, codes, params)
         real = rounded * _per_channel(sign, rounded)
         if live:
             y = float_layer(node, x, real)
@@ -153,10 +159,10 @@ class TrainedLayer(nn.Module):
         gain = norm.weight / deviation
         bias = self._shifted(mean, gain)
         scale = params.scale * np.abs(_array(gain))
-        floor = np.maximum(_bias_floor(bias, grid.scale), SMALLEST_SCALE)
+        floor = np.maximum(self._bias_floor(bias, grid.scale), SMALLEST_SCALE)
         if np.any(scale < floor):  # a channel whose gain is next to nothing: its codes shrink instead of its scale
-            shrunk = torch.as_tensor(np.minimum(scale / floor, 1.0), dtype=signed.dtype, device=signed.device)
-            codes, _ = self._rounded(node, signed.detach() * _per_channel(shrunk, signed), params, grid)
+            shrunk = np.minimum(scale / floor, 1.0).reshape(-1, *[1] * (signed.ndim - 1))
+            codes = self._codes(node, _array(signed) * shrunk, params)
         scale = np.maximum(scale, floor).astype(np.float32).astype(np.float64)
         weight = QTensor(codes, QuantParams(scale, params.zero_point, params.bits, params.signed, axis=0))
         if not live:
@@ -171,25 +177,47 @@ class TrainedLayer(nn.Module):
     def _shifted(self, mean: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         return self.batch_norm.bias + (-mean if self.bias is None else self.bias - mean) * gain
 
-    def _rounded(
-        self, node: FloatNode, weight: torch.Tensor, params: QuantParams, grid: QuantParams
-    ) -> tuple[np.ndarray, torch.Tensor]:
-        """(codes, their real values with gradients to the weights and their grid)."""
-        values = _array(weight)
+    def _codes(
+        self,
+        node: FloatNode,
+        values: np.ndarray,
+        params: QuantParams,
+        grid: QuantParams | None = None,
+        bias: torch.Tensor | None = None,
+        used: QuantParams | None = None,
+    ) -> np.ndarray:
+        """Weight codes on the grid `params`, within the accumulator where one is set.
+
+        grid: of the input. bias: real; its codes are those at the scale of `used`.
+        """
         if not np.isfinite(values).all():
             raise AccelsimError(f"layer {node.layer!r}: weights are NaN or infinite: lower the learning rate")
-        if self.projection is not None:
-            values = np.asarray(self.projection(node.name, values, params, grid), np.float64)
-            if values.shape != tuple(weight.shape):
-                raise AccelsimError(
-                    f"layer {node.layer!r}: the projection returned shape {values.shape}, not {tuple(weight.shape)}"
-                )
         codes = quantize(values, params)
+        if self.accumulator_bits is None:
+            return codes
+        rows = (len(values), -1)
+        scales = np.broadcast_to(params.scale, len(values))[:, None]
+        start = np.zeros(len(values), np.int64)
+        if bias is not None:
+            start = np.rint(_array(bias) / (grid.scale * np.asarray(used.scale))).astype(np.int64)
+        try:
+            budget = budget_of(grid, self.accumulator_bits)
+            found = bounded_codes(values.reshape(rows) / scales, codes.reshape(rows), start, params, budget)
+        except AccelsimError as error:
+            raise AccelsimError(f"layer {node.layer!r}: {error}") from error
+        return found.reshape(codes.shape)
+
+    def _real(self, weight: torch.Tensor, codes: np.ndarray, params: QuantParams) -> torch.Tensor:
+        """The real values of codes, with gradients to the weights and their grid."""
         view = (-1, *[1] * (weight.ndim - 1)) if params.axis is not None else ()
         step, zero_point = (np.asarray(v, np.float32).reshape(view) for v in (params.scale, params.zero_point))
         real = torch.as_tensor((codes - zero_point) * step, device=weight.device)
-        tensor = torch.as_tensor(codes, device=weight.device)
-        return codes, self.weight_grid.quantized(weight, tensor, real, params)
+        return self.weight_grid.quantized(weight, torch.as_tensor(codes, device=weight.device), real, params)
+
+    def _bias_floor(self, bias: torch.Tensor | None, input_scale: np.ndarray | float) -> np.ndarray:
+        """The smallest weight scales at which the bias codes stay inside 31 bits, or their share of the accumulator."""
+        limit = _BIAS_LIMIT if self.accumulator_bits is None else _BIAS_SHARE * 2.0 ** (self.accumulator_bits - 1)
+        return np.zeros(1) if bias is None else np.abs(_array(bias)) / (np.asarray(input_scale) * limit)
 
 
 def float_layer(node: FloatNode, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -209,11 +237,6 @@ def _integer_mac(
         return IntegerMac.apply(padded, weight, bias, value, node, padding)
 
     return real
-
-
-def _bias_floor(bias: torch.Tensor | None, input_scale: np.ndarray | float) -> np.ndarray:
-    """The smallest weight scales at which the bias codes stay inside 31 bits."""
-    return np.zeros(1) if bias is None else np.abs(_array(bias)) / (np.asarray(input_scale) * _BIAS_LIMIT)
 
 
 def _padded(node: FloatNode, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:

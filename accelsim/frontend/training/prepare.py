@@ -19,7 +19,7 @@ from accelsim.frontend.observe import Observation, shares_grid
 from accelsim.frontend.operators import mac
 from accelsim.frontend.recipes.draft import Draft, Progress
 from accelsim.frontend.training.grids import LearnedGrid
-from accelsim.frontend.training.layers import BATCH_NORM, BatchNorm, Projection, TrainedLayer
+from accelsim.frontend.training.layers import BATCH_NORM, BatchNorm, TrainedLayer
 from accelsim.frontend.training.network import PreparedNetwork
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.profiles import load_profile
@@ -35,7 +35,7 @@ def prepare_qat(
     spec: str | Path | AcceleratorSpec = "edge-16x16",
     learn_scales: bool = True,
     learn_zero_points: bool = True,
-    weight_projection: Projection | None = None,
+    accumulator_bits: int | None = None,
     progress: Progress | None = None,
     **keywords: Any,
 ) -> PreparedNetwork:
@@ -50,10 +50,11 @@ def prepare_qat(
         requantization; needs weight scales per channel (paper, section 5.2.2).
     spec: the accelerator whose accumulators the forward pass emulates: width, wrap or saturate, order.
     learn_scales, learn_zero_points: whether the grids are trained (LSQ, LSQ+) or stay where they start.
-    weight_projection: called in every forward pass and when lowering, for each layer with (its name, real weights as
-        float64 in torch's layout, their grid, the input's grid); the weights that it returns are the ones that are
-        rounded, the gradient goes to the unprojected ones. So a constraint on the codes holds at every step and in
-        the lowered graph.
+    accumulator_bits: 8 to 32: in every forward pass, and when lowering, weight codes are projected to the nearest ones
+        with which no input whatsoever overflows an accumulator of that width, bias and zero point included (A2Q+, as
+        the recipe step "accumulator", which is a good start: recipe=[…, "accumulator(bits=P)"]); gradients go to the
+        weights before the projection. Weight scales never become so small that biases take more than 15/16 of the
+        accumulator. Needs symmetric weights, and batch norm "folded" or "double-forward".
     Returns a torch.nn.Module in training mode: any optimizer, training loop, `state_dict`, `copy.deepcopy` and
     `torch.utils.checkpoint` work on it; `from_torch(prepared)` or `prepared.lower()` is the integer graph of its
     parameters, whose codes are those of the module's own forward pass in evaluation mode.
@@ -73,6 +74,7 @@ def prepare_qat(
             f"profile {config.profile!r} rescales by powers of two alone, batch_norm={batch_norm!r} by any factor: "
             "use batch_norm='folded'"
         )
+    _check_accumulator(accumulator_bits, batch_norm, config)
     network = calibrated(model, calibration)
     draft = drafted(network, config, progress)
     unfolded = None
@@ -83,7 +85,7 @@ def prepare_qat(
                 "batch_norm='folded', or a recipe without equalization and bias absorption"
             )
         unfolded = capture(model, tuple(torch.cat([x[:1]] * 2) for x in draft.seen.batches[0]))
-    layers, layer_of = _layers(draft, unfolded, batch_norm, learn_scales, learn_zero_points, weight_projection)
+    layers, layer_of = _layers(draft, unfolded, batch_norm, learn_scales, learn_zero_points, accumulator_bits)
     grids, grid_of = _grids(draft, learn_scales, learn_zero_points)
     skeleton = tuple(replace(node, parameters={}) if node.name in layer_of else node for node in draft.graph.nodes)
     return PreparedNetwork(
@@ -99,13 +101,27 @@ def prepare_qat(
     )
 
 
+def _check_accumulator(bits: int | None, batch_norm: str, config: QuantConfig) -> None:
+    if bits is None:
+        return
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 32:
+        raise AccelsimError(f"accumulator_bits must be 8 to 32 or None, not {bits!r}")
+    if not config.symmetric_weights:
+        raise AccelsimError("accumulator_bits needs symmetric weights (weight zero point 0): symmetric_weights=True")
+    if batch_norm == "per-channel":
+        raise AccelsimError(
+            "accumulator_bits bounds the weights that are deployed, batch_norm='per-channel' changes their biases "
+            "behind it: use 'folded' or 'double-forward'"
+        )
+
+
 def _layers(
     draft: Draft,
     unfolded: FloatGraph | None,
     mode: str,
     learn_scales: bool,
     learn_zero_points: bool,
-    projection: Projection | None,
+    accumulator_bits: int | None,
 ) -> tuple[dict[str, TrainedLayer], dict[str, str]]:
     """(layers by the node that was met first, node → that node); calls of one module share a layer."""
     layers: dict[str, TrainedLayer] = {}
@@ -140,7 +156,7 @@ def _layers(
             grid,
             norm,
             mode=mode,
-            projection=projection,
+            accumulator_bits=accumulator_bits,
             train_weight=norm_node is None or unfolded.node(name).operator is not mac.BatchNorm,
         )
     return layers, layer_of

@@ -22,9 +22,10 @@ from accelsim.frontend.operators.mac import Conv2d
 class Slopes:
     """Where a quantizer clips, and how its ends move with its scale and offset; each broadcasts against the values.
 
-    qmin, qmax: codes of the clamp, a fused activation included. low, high: d(end) / d(scale), that is the code of the
-    end less the zero point, or less the grid's smallest code where an offset is learned; 0 for an end that an
-    activation (ReLU, ReLU6 …) holds at a fixed real value. low_moves, high_moves: whether the offset moves the end.
+    qmin, qmax: codes of the clamp, a fused activation included, as far as they count as inside.
+    low, high: d(end) / d(scale), that is the code of the end less the zero point, or less the grid's smallest code
+    where an offset is learned; 0 for an end that an activation (ReLU, ReLU6 …) holds at a fixed real value.
+    low_moves, high_moves: whether the offset moves the end.
     """
 
     qmin: torch.Tensor
