@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-_WIDEST_TABLE = 8  # bits of a code that has an entry of its own
+WIDEST_TABLE = 8  # bits of a code that has an entry of its own
 
 
 class Function:
@@ -56,7 +56,7 @@ class Function:
         x, y = to.params(node.inputs[0]), to.params(node)
         clamp = to.clamp_codes(node)
         names, name = to.names(node, broadcast=True), node.operator.function
-        if x.bits > _WIDEST_TABLE:
+        if x.bits > WIDEST_TABLE:
             points, how = interpolated_table(_real(node), x, y)
             to.add(node, InterpolatedLut(**names, function=name, table=points, **how, **clamp))
             return
@@ -117,17 +117,6 @@ class Silu(Function):
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
         return F.silu(x)
-
-
-@lowers(aten.hardsigmoid.default)
-class Hardsigmoid(Function):
-    """min(max(x + 3, 0), 6) / 6."""
-
-    function = "hard-sigmoid"
-
-    @staticmethod
-    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-        return F.hardsigmoid(x)
 
 
 @lowers(aten.hardswish.default)
@@ -221,16 +210,20 @@ class LeakyRelu(Function):
     def lower(node: FloatNode, to: Lowering) -> None:
         x, slope = to.params(node.inputs[0]), node.attributes["slope"]
         numerics = numerics_of(to.profile, "leaky_relu")
-        exact = (numerics is not None and numerics.fraction_bits is None) or x.bits > _WIDEST_TABLE
-        if slope <= 0 or not exact or to.profile.power_of_two:
+        exact = (numerics is not None and numerics.fraction_bits is None) or x.bits > WIDEST_TABLE
+        if to.profile.power_of_two or not exact or (slope <= 0 and x.bits <= WIDEST_TABLE):
             Function.lower(node, to)
             return
+        if slope <= 0:
+            names = to.names(node, broadcast=True)
+            _prelu(node, to, names, np.full(to.tensors[names["inputs"][0]].shape[-1], slope))
+            return
         numerics = numerics or to.profile.operator("requantize")
-        sides = {
+        sides: dict[str, Any] = {
             "identity": to.requantizer(node, numerics, (x.scale, 1.0, to.params(node).scale)),
             "slope": to.requantizer(node, numerics, (x.scale, slope, to.params(node).scale)),
         }
-        if x.bits > _WIDEST_TABLE:
+        if x.bits > WIDEST_TABLE:
             to.add(node, IntegerLeakyRelu(**to.names(node, broadcast=True), x_zero_point=x.zero_point, **sides))
             return
         table = leaky_relu_table(x, **sides).astype(to.params(node).dtype)
@@ -259,19 +252,23 @@ class PRelu:
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
-        x, y = to.params(node.inputs[0]), to.params(node)
-        slope = node.parameters["slope"].double().numpy()
-        numerics = numerics_of(to.profile, "leaky_relu")
-        if numerics is None or numerics.fraction_bits is not None:
-            numerics = to.profile.operator("requantize")
-        size = np.where(slope == 0, 1.0, np.abs(slope))
-        to.add(
-            node,
-            IntegerPRelu(
-                **to.names(node),
-                x_zero_point=x.zero_point,
-                identity=to.requantizer(node, numerics, (x.scale, 1.0, y.scale)),
-                slope=to.requantizer(node, numerics, (x.scale, size, y.scale)),
-                signs=np.sign(slope).astype(np.int8),
-            ),
-        )
+        _prelu(node, to, to.names(node), node.parameters["slope"].double().numpy())
+
+
+def _prelu(node: FloatNode, to: Lowering, names: dict[str, Any], slope: np.ndarray) -> None:
+    """A PRelu with these slopes, one for each place of the last stored axis."""
+    x, y = to.params(node.inputs[0]), to.params(node)
+    numerics = numerics_of(to.profile, "leaky_relu")
+    if numerics is None or numerics.fraction_bits is not None:
+        numerics = to.profile.operator("requantize")
+    size = np.where(slope == 0, 1.0, np.abs(slope))
+    to.add(
+        node,
+        IntegerPRelu(
+            **names,
+            x_zero_point=x.zero_point,
+            identity=to.requantizer(node, numerics, (x.scale, 1.0, y.scale)),
+            slope=to.requantizer(node, numerics, (x.scale, size, y.scale)),
+            signs=np.sign(slope).astype(np.int8),
+        ),
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accelsim.frontend.float_graph import FloatNode, Ref
-from accelsim.frontend.operators.functions import Function, numerics_of
+from accelsim.frontend.operators.functions import WIDEST_TABLE, Function, numerics_of
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.arithmetic import Requantize as IntegerRequantize
 from accelsim.ops.float_pair import FloatPair
@@ -27,7 +27,10 @@ _WIDE_SCHEME = "tflite-int16x8"
 
 @lowers()
 class Affine(Function):
-    """gain x + offset, both numbers: one rescaling where only a positive gain is there, else a table."""
+    """gain x + offset, both numbers.
+
+    One rescaling where only a positive gain is there, and for wide codes, the offset then in whole codes; else a table.
+    """
 
     function = "affine"
 
@@ -38,11 +41,12 @@ class Affine(Function):
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         gain, offset = node.attributes["gain"], node.attributes["offset"]
-        if offset or gain <= 0 or to.profile.power_of_two:
+        x, y = to.params(node.inputs[0]), to.params(node)
+        if (offset and x.bits <= WIDEST_TABLE) or gain <= 0 or to.profile.power_of_two:
             Function.lower(node, to)
             return
-        x, y = to.params(node.inputs[0]), to.params(node)
         requantizer = to.requantizer(node, to.profile.operator("requantize"), (x.scale, gain, y.scale))
+        requantizer = replace(requantizer, zero_point=y.zero_point + round(offset / y.scale))
         names = to.names(node, broadcast=True)
         to.add(node, IntegerRequantize(**names, x_zero_point=x.zero_point, requantizer=requantizer))
 
@@ -53,6 +57,18 @@ def affine(x: Ref, gain: float = 1.0, offset: float = 0.0) -> Captured:
     if gain == 0 or gain - gain or offset - offset:
         raise Reject(f"{gain} x + {offset}")
     return Captured((x,), {"gain": gain, "offset": offset}, operator=Affine)
+
+
+@lowers(aten.hardsigmoid.default)
+class Hardsigmoid(Affine):
+    """min(max(x + 3, 0), 6) / 6: a line and a clamp."""
+
+    function = "hard-sigmoid"
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        line = affine(tensor(arguments["self"], "the input"), 1 / 6, 0.5)
+        return replace(line, clamp=(0.0, 1.0), operator=Hardsigmoid)
 
 
 def _largest(params: QuantParams) -> int:
@@ -143,7 +159,7 @@ class Sub:
         a, b, y = (to.params(t) for t in (*node.inputs, node))
         numerics = to.profile.operator("sub")
         fields = {"a_zero_point": a.zero_point, "b_zero_point": b.zero_point, "zero_point": y.zero_point}
-        how = {"arithmetic": numerics.arithmetic, "params": add_parameters(numerics, a, b, y)}
+        how: dict[str, Any] = {"arithmetic": numerics.arithmetic, "params": add_parameters(numerics, a, b, y)}
         to.add(node, IntegerSub(**to.names(node, broadcast=True), **fields, **to.clamp_codes(node), **how))
 
 

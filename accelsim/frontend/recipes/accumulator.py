@@ -13,7 +13,7 @@ from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.recipes.coordinates import Budget, descend
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, input_grid, real_input
-from accelsim.frontend.recipes.rows import draw, input_rows
+from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import QTensor, QuantParams
@@ -41,7 +41,7 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
         raise AccelsimError("recipe: 'accumulator' comes after 'activation-ranges' and 'weight-ranges'")
     factors = _COARSER[::2] if load_profile(draft.config.profile).power_of_two else _COARSER
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
     weights, biases = dict(draft.weights), dict(draft.biases)
     done = 0
     draft.report("accumulators", 0, len(nodes))

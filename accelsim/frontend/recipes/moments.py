@@ -10,17 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation
 from accelsim.frontend.operators.arithmetic import Add, Clamp
+from accelsim.frontend.operators.functions import Function
 from accelsim.frontend.operators.mac import Conv2d, Linear
 from accelsim.frontend.operators.padding import Pad
 from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
+from accelsim.frontend.operators.product import Mul
+from accelsim.frontend.operators.resize import ResizeBilinear, ResizeNearest, ResizeNearestExact
 from accelsim.frontend.operators.shape import Concat, Reshape
+from accelsim.frontend.operators.split import Part
 
-_SAME = (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Pad)
+_SAME = (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Pad, ResizeNearest, ResizeNearestExact, ResizeBilinear)
+_PLACES = 64
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,15 @@ def _before_clamp(node: FloatNode, inputs: list[Moments]) -> tuple[np.ndarray, n
         return np.concatenate([m.mean for m in inputs]), np.concatenate([m.variance for m in inputs])
     if issubclass(node.operator, Clamp) or node.operator in _SAME:
         return first.mean, first.variance
+    if issubclass(node.operator, Function):
+        return _through_function(node, first)
+    if node.operator is Mul and len({len(m.mean) for m in inputs}) == 1:
+        other = inputs[1]
+        squares = (first.variance + np.square(first.mean)) * (other.variance + np.square(other.mean))
+        return first.mean * other.mean, squares - np.square(first.mean * other.mean)
+    if node.operator is Part and node.attributes["axis"] == 0:
+        kept = slice(node.attributes["start"], node.attributes["start"] + node.attributes["size"])
+        return first.mean[kept], first.variance[kept]
     if node.operator is Reshape and node.shape[0] % len(first.mean) == 0:
         repeat = node.shape[0] // len(first.mean)
         return np.repeat(first.mean, repeat), np.repeat(first.variance, repeat)
@@ -73,6 +88,15 @@ def _before_clamp(node: FloatNode, inputs: list[Moments]) -> tuple[np.ndarray, n
         f"layer {node.layer!r}: its channels cannot be followed from batch-norm statistics; "
         "use a recipe that observes calibration data, such as 'white-paper'"
     )
+
+
+def _through_function(node: FloatNode, x: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of a function of a normal variable, by Gauss-Hermite quadrature."""
+    places, shares = np.polynomial.hermite.hermgauss(_PLACES)
+    values = x.mean[:, None] + np.sqrt(2 * x.variance)[:, None] * places
+    y = node.operator.execute(node, torch.from_numpy(values)).numpy()
+    mean = y @ shares / np.sqrt(np.pi)
+    return mean, np.maximum(np.square(y) @ shares / np.sqrt(np.pi) - np.square(mean), 0.0)
 
 
 def summed_taps(node: FloatNode, weight: np.ndarray) -> np.ndarray:
