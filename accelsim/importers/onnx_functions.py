@@ -218,14 +218,17 @@ def _mean(unit: Unit, to: Lowering, axes: tuple[int, ...], keep_dims: bool) -> N
 @register(UNITS, "Softmax")
 def softmax(unit: Unit, to: Lowering) -> None:
     x, y = unit.activation(0), unit.grid
-    refuse_unless(x.params.bits == 8 and y.bits == 8, "only codes of 8 bits")
     if to.profile.name not in (INTEGER_KERNELS, FLOAT_KERNELS):
         raise UnsupportedError(f"profile {to.profile.name!r} does not define softmax of ONNX")
     rank = len(x.codes.shape)
     axis = sample_axis(unit.node.attributes.get("axis", -1), x.codes)
     params = {"input_scale": x.params.scale, "scale": y.scale, "zero_point": y.zero_point}
     arithmetic = "dequantized" if to.literal(unit) else "onnx-table"
-    refuse_unless((unit.lower, unit.upper) == (-math.inf, math.inf), "an activation after softmax")
+    if arithmetic == "dequantized":
+        params |= {"input_zero_point": x.params.zero_point, **unit.clamp}
+    else:
+        refuse_unless(x.params.bits == y.bits == 8 and x.params.signed == y.signed, "only codes of one type of 8 bits")
+        refuse_unless((unit.lower, unit.upper) == (-math.inf, math.inf), "an activation after softmax")
     fields = {"arithmetic": arithmetic, "params": params}
     layout = NHWC if rank == 3 and axis == 0 else FILE
     source = to.place(x.codes, layout)

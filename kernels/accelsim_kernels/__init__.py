@@ -23,7 +23,7 @@ _HOMES = {
     "float_average_pool": "float_pool",
     "float_conv2d": "float_sums",
     "float_matmul": "float_sums",
-    "float_pair": "float_pair",
+    "float_pair": "float_pairs",
     "hard_swish": "activations",
     "interpolated_lut": "interpolation",
     "layer_norm": "norms",

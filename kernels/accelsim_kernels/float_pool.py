@@ -74,7 +74,7 @@ def _whole(real: np.ndarray) -> np.ndarray:
     n, h, w, c = real.shape
     flat = real.transpose(0, 3, 1, 2).reshape(n, c, h * w)
     full = h * w // 4 * 4
-    total = mlas.row_sums(flat[..., :full], 4)[..., 0] if full else np.zeros((n, c), _F)
+    total = mlas.vector_sums(flat[..., :full], 4)[..., 0] if full else np.zeros((n, c), _F)
     for index in range(full, h * w):
         total = total + flat[..., index]
     return total.reshape(n, 1, 1, c)

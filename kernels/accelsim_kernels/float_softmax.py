@@ -1,4 +1,4 @@
-"""Softmax of 8-bit codes through float32: ONNX Runtime's QLinearSoftmax, and its float softmax (E36, E37)."""
+"""Softmax of codes through float32: ONNX Runtime's QLinearSoftmax, and its float softmax (E36, E37)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,30 @@ from accelsim_kernels.floats import positive
 _F = np.float32
 
 
-def float_softmax(x, *, arithmetic: str, input_scale, scale, zero_point: int) -> np.ndarray:
-    """Softmax of int8 or uint8 codes along the last axis; the result has the type of x.
+def float_softmax(
+    x,
+    *,
+    arithmetic: str,
+    input_scale,
+    scale,
+    zero_point: int,
+    input_zero_point: int = 0,
+    qmin: int = 0,
+    qmax: int = 255,
+) -> np.ndarray:
+    """Softmax of codes along the last axis.
 
     "onnx-table": float32 exponentials of the distance to the maximum from a table of 256, summed in order, the
     quotient times floor(1 / scale) rounded to even; uint8 saturates at 255, int8 wraps (QLinearSoftmax; E36).
-    "dequantized": the float operator between quantizers (E37).
+    x: int8 or uint8, and so is the result.
+    "dequantized": the float operator between quantizers (E37). x: 8 or 16 bits; the result holds qmin .. qmax.
     """
     x = domain.codes("x", x)
-    if x.dtype not in (np.int8, np.uint8) or x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError(f"softmax in float32 takes 8-bit codes along the last axis, got {x.dtype} {x.shape}")
+    widest = 1 if arithmetic == "onnx-table" else 2
+    if x.dtype.itemsize > widest or x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(
+            f"softmax {arithmetic!r} takes {8 * widest}-bit codes along the last axis, got {x.dtype} {x.shape}"
+        )
     so = positive("scale", scale, _F)
     distance = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
     if arithmetic == "onnx-table":
@@ -31,12 +45,11 @@ def float_softmax(x, *, arithmetic: str, input_scale, scale, zero_point: int) ->
             total = total + power[..., index : index + 1]
         code = np.rint(power * np.floor(_F(1) / so) / total).astype(np.int64) + zero_point
         return np.minimum(code, 255).astype(np.uint8) if x.dtype == np.uint8 else code.astype(np.int8)
-    real = (x.astype(np.int64)).astype(_F) * positive("input_scale", input_scale, _F)
+    real = (x.astype(np.int64) - input_zero_point).astype(_F) * positive("input_scale", input_scale, _F)
     power = mlas.exp_of_negative(real - real.max(axis=-1, keepdims=True))
     value = power * (_F(1) / mlas.row_sums(power)) / so
-    info = np.iinfo(x.dtype)
-    code = np.rint(np.clip(value, _F(info.min - zero_point), _F(info.max - zero_point)))
-    return (code.astype(np.int64) + zero_point).astype(x.dtype)
+    code = np.rint(np.clip(value, _F(qmin - zero_point), _F(qmax - zero_point)))
+    return (code.astype(np.int64) + zero_point).astype(domain.narrowest_dtype(qmin, qmax))
 
 
 def exp_table(input_scale: float, length: int) -> np.ndarray:

@@ -65,14 +65,32 @@ def exp_of_negative(x: np.ndarray) -> np.ndarray:
     return np.ldexp(_polynomial(rest, _EXP), power.astype(np.int32)).astype(_F)
 
 
-def row_sums(x: np.ndarray, lanes: int = 8) -> np.ndarray:
-    """Sums over the last axis in MLAS's order: vectors of `lanes` numbers, then lanes in halves; axis kept."""
+def row_sums(x: np.ndarray) -> np.ndarray:
+    """Sums over the last axis as the softmax takes them with AVX-512: 16 lanes, their halves, then neighbours.
+
+    With AVX2 there are 8 lanes, which differs for more than 16 numbers. The axis is kept.
+    """
+    total = lane_sums(x, 16)
+    total = total[..., :8] + total[..., 8:]
+    while total.shape[-1] > 1:
+        total = total[..., 0::2] + total[..., 1::2]
+    return total
+
+
+def vector_sums(x: np.ndarray, lanes: int) -> np.ndarray:
+    """Sums over the last axis: vectors of `lanes` numbers, then lanes in halves; the axis is kept."""
+    total = lane_sums(x, lanes)
+    while total.shape[-1] > 1:
+        half = total.shape[-1] // 2
+        total = total[..., :half] + total[..., half:]
+    return total
+
+
+def lane_sums(x: np.ndarray, lanes: int) -> np.ndarray:
+    """Sums of every `lanes`-th number of the last axis, in order."""
     total = np.zeros((*x.shape[:-1], lanes), _F)
     padded = np.zeros((*x.shape[:-1], -(-x.shape[-1] // lanes) * lanes), _F)
     padded[..., : x.shape[-1]] = x
     for start in range(0, padded.shape[-1], lanes):
         total = total + padded[..., start : start + lanes]
-    while total.shape[-1] > 1:
-        half = total.shape[-1] // 2
-        total = total[..., :half] + total[..., half:]
     return total

@@ -265,7 +265,8 @@ ARITHMETIC: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "gemmlowp": ("diff_min",),  # 8-bit codes, fixed-point exp and Newton reciprocal: TFLite, CMSIS-NN
             "table": (),  # int16 codes, interpolated tables: TFLite, CMSIS-NN
             "onnx-table": ("input_scale", "scale", "zero_point"),  # ONNX Runtime QLinearSoftmax
-            "dequantized": ("input_scale", "scale", "zero_point"),  # a float softmax between quantizers
+            # a float softmax between quantizers
+            "dequantized": ("input_scale", "input_zero_point", "scale", "zero_point", "qmin", "qmax"),
         },
         # sum, difference, product through float32
         "float_pair": {

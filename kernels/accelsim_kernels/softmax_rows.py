@@ -37,7 +37,8 @@ def softmax(
     output_bits=16: zero point -32768, scale 1/65536 (TFLite, CMSIS-NN; E18).
     "table" (int16 codes): 513-point tables of exp on [-10, 0] and 1 / (1 + x) on [0, 1]. Result: int16, scale
     1/32768, zero point 0 (TFLite, CMSIS-NN; E19).
-    "onnx-table", "dequantized" (8-bit codes): through float32, see float_softmax (ONNX Runtime; E36, E37).
+    "onnx-table" (8-bit codes), "dequantized" (8 and 16 bits): through float32, see float_softmax (ONNX Runtime; E36,
+    E37).
     """
     domain.arithmetic_of("softmax", arithmetic, params)
     keep = kept_places(keep, x, arithmetic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import accelsim_kernels as fast
 import numpy as np
 import pytest
-from accelsim_kernels import mlas, reference
+from accelsim_kernels import mlas, reference, simd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,9 +69,11 @@ def test_average_pool(geometry, divisor, order):
     np.testing.assert_array_equal(found, reference.float_average_pool(x, order=order, **how))
 
 
-@pytest.mark.parametrize("arithmetic", ["onnx-table", "dequantized"])
-@pytest.mark.parametrize("dtype", ["int8", "uint8"])
-@pytest.mark.parametrize("length", [2, 3, 8, 10, 17])
+@pytest.mark.parametrize(("arithmetic", "dtype"), [
+    ("onnx-table", "int8"), ("onnx-table", "uint8"),
+    *(("dequantized", dtype) for dtype in ("int8", "uint8", "int16", "uint16")),
+])  # fmt: skip
+@pytest.mark.parametrize("length", [2, 3, 8, 10, 17, 35])
 def test_softmax(arithmetic, dtype, length):
     info = np.iinfo(dtype)
     rng = np.random.default_rng(length)
@@ -79,7 +81,24 @@ def test_softmax(arithmetic, dtype, length):
     x[0] = info.max
     for input_scale in (0.001, 0.1, 1.5):
         how = {"arithmetic": arithmetic, "input_scale": input_scale, "scale": 1 / 256, "zero_point": info.min}
+        if arithmetic == "dequantized":
+            how |= {"input_zero_point": info.max // 3, "qmin": info.min, "qmax": info.max, "scale": 2.0**-info.bits}
         np.testing.assert_array_equal(fast.softmax(x, **how), reference.softmax(x, **how))
+
+
+@pytest.mark.parametrize("length", [1, 3, 10, 17, 100])
+def test_softmax_sums_as_the_runtime_does(length):
+    """Probabilities of float32 numbers, to the last bit."""
+    onnxruntime, helper = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx.helper")
+    if length > 16 and "avx512vnni" not in simd.available():
+        pytest.skip("the order of longer sums is that of AVX-512")
+    x, y = (helper.make_tensor_value_info(name, 1, [None, length]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Softmax", ["x"], ["y"])], "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    given = np.random.default_rng(length).normal(0, 3, (50, length)).astype(np.float32)
+    power = mlas.exp_of_negative(given - given.max(axis=-1, keepdims=True))
+    np.testing.assert_array_equal(power * (np.float32(1) / mlas.row_sums(power)), session.run(None, {"x": given})[0])
 
 
 def test_a_signed_softmax_of_the_runtime_wraps_at_one():
@@ -105,4 +124,4 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="no 'add' in arithmetic 'product'"):
         fast.float_pair(x, x, operation="add", arithmetic="product", a_scale=1, b_scale=1, scale=1)
     with pytest.raises(ValueError, match="8-bit codes"):
-        fast.softmax(x.astype(np.int16), arithmetic="dequantized", input_scale=1.0, scale=1.0, zero_point=0)
+        fast.softmax(x.astype(np.int16), arithmetic="onnx-table", input_scale=1.0, scale=1.0, zero_point=0)

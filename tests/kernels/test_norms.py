@@ -153,5 +153,5 @@ def test_masks_are_booleans():
         with pytest.raises(ValueError, match="keep must be booleans"):
             module.softmax(np.zeros((2, 3), np.int8), keep=np.ones(3), **softmax_parameters(0.1))
         with pytest.raises(ValueError, match="keep must be booleans"):
-            module.softmax(np.zeros((2, 3), np.int8), keep=np.ones(3, bool), arithmetic="dequantized",
+            module.softmax(np.zeros((2, 3), np.int8), keep=np.ones(3, bool), arithmetic="onnx-table",
                            input_scale=0.1, scale=1 / 256, zero_point=0)  # fmt: skip

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from .. import domain
-from ..float_pair import check
+from ..float_pairs import check
 from ..float_pool import check_order, check_windows
 from ..float_softmax import exp_table
 from .requantization import float_round, round_fraction
@@ -101,14 +101,25 @@ def _lanes(values: list[Fraction], lanes: int) -> Fraction:
     return totals[0]
 
 
-def float_softmax(x, *, arithmetic: str, input_scale, scale, zero_point: int) -> np.ndarray:
+def float_softmax(
+    x,
+    *,
+    arithmetic: str,
+    input_scale,
+    scale,
+    zero_point: int,
+    input_zero_point: int = 0,
+    qmin: int = 0,
+    qmax: int = 255,
+) -> np.ndarray:
     """As accelsim_kernels.float_softmax.float_softmax, row by row."""
     x = domain.codes("x", x)
-    rows = x.reshape(-1, x.shape[-1]).tolist()
-    one = _table_row if arithmetic == "onnx-table" else _float_row
-    signed = x.dtype == np.int8
-    out = [one(row, _scale(input_scale), _scale(scale), zero_point, signed) for row in rows]
-    return np.array(out, x.dtype).reshape(x.shape)
+    rows, scales = x.reshape(-1, x.shape[-1]).tolist(), (_scale(input_scale), _scale(scale))
+    if arithmetic == "onnx-table":
+        out = [_table_row(row, *scales, zero_point, x.dtype == np.int8) for row in rows]
+        return np.array(out, x.dtype).reshape(x.shape)
+    out = [_float_row([v - input_zero_point for v in row], *scales, zero_point, (qmin, qmax)) for row in rows]
+    return np.array(out, domain.narrowest_dtype(qmin, qmax)).reshape(x.shape)
 
 
 def _table_row(row: list[int], input_scale: Fraction, scale: Fraction, zero_point: int, signed: bool) -> list[int]:
@@ -119,14 +130,21 @@ def _table_row(row: list[int], input_scale: Fraction, scale: Fraction, zero_poin
     return [(v + 128) % 256 - 128 for v in codes] if signed else [min(v, 255) for v in codes]
 
 
-def _float_row(row: list[int], input_scale: Fraction, scale: Fraction, zero_point: int, signed: bool) -> list[int]:
+def _float_row(row: list[int], input_scale: Fraction, scale: Fraction, zero_point: int, limits: tuple) -> list[int]:
     real = [_single(v * input_scale) for v in row]
     power = [_exp(_single(v - max(real))) for v in real]
-    padded = power + [Fraction(0)] * (-len(power) % 8)
-    inverse = _single(1 / _lanes(padded, 8))
-    low = -128 if signed else 0
+    inverse = _single(1 / _softmax_sum(power))
     codes = [_even(_single(_single(p * inverse) / scale)) + zero_point for p in power]
-    return [min(max(v, low), low + 255) for v in codes]
+    return [min(max(v, limits[0]), limits[1]) for v in codes]
+
+
+def _softmax_sum(power: list[Fraction]) -> Fraction:
+    """Sixteen lanes, their halves, then neighbours."""
+    lanes = [_in_order(power[lane::16]) for lane in range(16)]
+    totals = [_single(p + q) for p, q in zip(lanes[:8], lanes[8:], strict=True)]
+    while len(totals) > 1:
+        totals = [_single(p + q) for p, q in zip(totals[0::2], totals[1::2], strict=True)]
+    return totals[0]
 
 
 def _exp(x: Fraction) -> Fraction:
