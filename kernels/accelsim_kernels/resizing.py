@@ -70,6 +70,8 @@ def _positions(size: int, outputs: int, coordinates: str) -> tuple[np.ndarray, .
         at += scale // 2 - 512
     # C division truncates: a position before the first pixel belongs to it
     low = np.maximum(np.where(at < 0, -(-at // 1024), at // 1024), 0)
+    if low[-1] >= size:
+        raise ValueError(f"resize_bilinear: with 10 fraction bits, {outputs} outputs of {size} pixels leave the image")
     high = np.minimum((at + 1023) // 1024, size - 1)
     upper = at - 1024 * low
     return low, high, 1024 - upper, upper

@@ -141,6 +141,18 @@ def test_operators_that_ask_for_gigabytes_are_refused() -> None:
         lower_tflite(parse_tflite(m.build([x], [z])))
 
 
+def test_an_image_that_its_own_positions_leave_is_refused() -> None:
+    """10 fraction bits of a scale add up to more than a pixel over thousands of outputs."""
+    m = Model()
+    x, y = m.tensor("x", [1, 2, 3, 1], scale=0.1), m.tensor("y", [1, 2, 5000, 1], scale=0.1)
+    size = m.tensor("size", [2], "INT32", data=[2, 5000])
+    m.operator("RESIZE_BILINEAR", [x, size], [y], "ResizeBilinearOptions")
+    graph = lower_tflite(parse_tflite(m.build([x], [y]))).graph
+    for backend in ("numba", "reference"):
+        with pytest.raises(acs.AccelsimError, match="leave the image"):
+            acs.simulate(graph, np.zeros((1, 2, 3, 1), np.int8), backend=backend)
+
+
 def test_every_truncation_is_refused(tmp_path) -> None:
     whole = network()
     for length in {0, 1, 7, 8, 11, *range(12, len(whole), 37)}:

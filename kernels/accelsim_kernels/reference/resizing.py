@@ -61,6 +61,8 @@ def _position(i: int, size: int, outputs: int, coordinates: str) -> tuple[int, i
         scale = (1024 * (size - 1) + (outputs - 1) // 2) // (outputs - 1)
     at = i * scale + (scale // 2 - 512 if coordinates == "half-pixel" else 0)
     low = max(at // 1024 if at >= 0 else -(-at // 1024), 0)
+    if low >= size:
+        raise ValueError(f"resize_bilinear: with 10 fraction bits, {outputs} outputs of {size} pixels leave the image")
     return low, min((at + 1023) // 1024, size - 1), at - 1024 * low
 
 
