@@ -14,6 +14,8 @@ from accelsim_kernels.simd import Engine
 
 #: vectors of a tile at most
 WIDEST = {"scaled": 4, "doubled": 4, "short": 2}
+#: vectors that share their lanes' weights: the one has the low halves of 32 bits, the other the high ones
+SHARED = {"scaled": 2, "doubled": 1, "short": 1}
 #: the tag of an accumulator that was never clipped
 TAG = 1
 _SHORT, _HALF = 1 << 15, 1 << 30
@@ -43,9 +45,9 @@ class Saturation(NamedTuple):
         """Output channels of a vector."""
         return engine.lanes * (2 if self.kind == "short" else 1)
 
-    def weight_bytes(self, engine: Engine) -> int:
-        """Bytes of the weights of a vector."""
-        return engine.lanes * (2 if self.kind == "scaled" else 4)
+    def weight_bytes(self, engine: Engine, vectors: int) -> int:
+        """Bytes of one product's weights for a panel of so many vectors."""
+        return -(-vectors // SHARED[self.kind]) * engine.lanes * 4
 
     def epilogue_shape(self, shape: ConvGeometry, engine: Engine) -> tuple[int, int]:
         """(groups, output channels of each with those that fill its last vector)."""
@@ -89,7 +91,10 @@ def choose(
 
 
 class SaturationLayout(NamedTuple):
-    """Weights (group, panel, depth, vector, lane), 64-byte aligned; depthwise: one group of all channels."""
+    """Weights (group, panel, depth, vector, lane), 64-byte aligned; depthwise: one group of all channels.
+
+    Two vectors that share their weights have each of their lanes side by side.
+    """
 
     data: np.ndarray
     group_bytes: int
@@ -107,9 +112,12 @@ def lay_out(packed: Packed, engine: Engine, zw: np.ndarray, how: Saturation) -> 
     items = np.zeros((groups, vectors * columns, depth), np.int16)
     items[:, :outputs] = (w << how.w_scale).reshape(groups, outputs, depth)
     items = items.reshape(groups, vectors, columns, depth)
-    items = np.repeat(items[..., None], 2 if how.kind == "doubled" else 1, axis=-1)
-    parts = panels(vectors, WIDEST[how.kind])
-    pieces = [items[:, first : first + n].transpose(0, 3, 1, 2, 4).reshape(groups, -1) for first, n in parts]
+    parts, shared = panels(vectors, WIDEST[how.kind]), SHARED[how.kind]
+    pieces = []
+    for first, count in parts:
+        own = np.pad(items[:, first : first + count], ((0, 0), (0, -count % shared), (0, 0), (0, 0)))
+        own = own.reshape(groups, -1, shared, columns, depth).transpose(0, 4, 1, 3, 2)
+        pieces.append(np.repeat(own, 2 if how.kind == "doubled" else 1, axis=-1).reshape(groups, -1))
     whole = np.concatenate(pieces, axis=1)
     room = np.zeros(whole.size + 32, np.int16)
     data = room[-(room.ctypes.data // 2) % 32 :][: whole.size].reshape(whole.shape)

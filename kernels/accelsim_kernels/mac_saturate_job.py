@@ -106,19 +106,19 @@ def _clear(at, count):
 
 @njit
 def _gather(given, scratch, pixels):
-    """List what is not zero, if that is worth it; a few pixels say whether it may be."""
+    """List what is not zero, if that is worth it; a few pixels say whether it may be, from the middle: others pad."""
     some = min(pixels, 16 + pixels // 16)
-    return _list(given, scratch, some) and _list(given, scratch, pixels)
+    return _list(given, scratch, (pixels - some) // 2, some) and _list(given, scratch, np.int64(0), pixels)
 
 
 @njit
-def _list(given, scratch, pixels):
-    """List what is not zero in the first pixels; whether it is few enough."""
+def _list(given, scratch, first, pixels):
+    """List what is not zero in some pixels; whether it is few enough."""
     ends = scratch + given[Sat.runs_at]
     call(
         given[Sat.compress],
         (
-            scratch,
+            scratch + 2 * first * given[Arg.group_channels],
             pixels,
             given[Arg.group_channels],
             given[Sat.part],
@@ -148,9 +148,12 @@ def _spread(given, scratch, pixels):
 @njit
 def _one_panel(given, panel, group, scratch, outputs, first, sparse):
     """All outputs of a band for the columns of one panel."""
-    vector, vectors = view(given[Arg.panel_table], 2 * given[Arg.panels], np.int64)[2 * panel : 2 * panel + 2]
-    line, each = given[Arg.lanes] * 4, given[Sat.weight_bytes]
-    weights = given[Arg.weights] + group * given[Arg.group_bytes] + given[Arg.steps] * vector * each
+    panels, line = view(given[Arg.panel_table], 2 * given[Arg.panels], np.int64), given[Arg.lanes] * 4
+    vector, vectors = panels[2 * panel], panels[2 * panel + 1]
+    each = _weight_bytes(given, vectors)
+    weights = given[Arg.weights] + group * given[Arg.group_bytes]
+    for other in range(panel):
+        weights += given[Arg.steps] * _weight_bytes(given, panels[2 * other + 1])
     sums = scratch + given[Arg.sums_at]
     initial = given[Arg.initial] + (group * given[Arg.group_vectors] + vector) * line
     for i in range(outputs + MOST_ROWS):
@@ -165,15 +168,21 @@ def _one_panel(given, panel, group, scratch, outputs, first, sparse):
             row, column, part, taps, count = table[5 * chunk : 5 * chunk + 5]
             _runs(given, scratch, row * given[Arg.padded_x] + column, part, taps, outputs)
             call(tile, (blocks, scratch + given[Sat.runs_at], np.int64(0), count, weights, sums, np.int64(0)))
-            weights += count * vectors * each
+            weights += count * each
     else:
         offsets, base = scratch + given[Arg.offsets_at], scratch
         if given[Sat.depthwise]:
             base += given[Sat.values_at] + vector * line
         for k in range(0, given[Arg.steps], given[Sat.most]):
             count = min(given[Sat.most], given[Arg.steps] - k)
-            call(tile, (blocks, offsets, base, count, weights + k * vectors * each, sums, given[Sat.taps] + 8 * k))
+            call(tile, (blocks, offsets, base, count, weights + k * each, sums, given[Sat.taps] + 8 * k))
     _settle(given, group, vector, vectors, scratch, outputs, first)
+
+
+@njit
+def _weight_bytes(given, vectors):
+    """Bytes of one product's weights in a panel of so many vectors."""
+    return (vectors + given[Sat.shared] - 1) // given[Sat.shared] * given[Arg.lanes] * 4
 
 
 @njit

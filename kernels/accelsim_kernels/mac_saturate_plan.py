@@ -13,7 +13,7 @@ from accelsim_kernels.arguments import ConvGeometry
 from accelsim_kernels.mac_cut import JOB_PRODUCTS
 from accelsim_kernels.mac_exact_plan import Arg, Epilogue, Plan, low32, put_arguments, whole_lines
 from accelsim_kernels.mac_pack import Packed
-from accelsim_kernels.mac_saturate import Saturation, SaturationLayout, initial_lanes, lay_out, spread
+from accelsim_kernels.mac_saturate import SHARED, Saturation, SaturationLayout, initial_lanes, lay_out, spread
 from accelsim_kernels.simd import Engine
 
 #: int64 words of an output in the table of simd_saturate.list_tile
@@ -23,7 +23,9 @@ _DENSE_ROWS = {1: 8, 2: 6, 3: 5, 4: 5}
 _LIST_ROWS = {"scaled": {1: 4, 2: 2, 3: 2, 4: 2}, "doubled": {1: 4, 2: 2, 3: 2, 4: 1}, "short": {1: 2, 2: 1}}
 MOST_ROWS = 8
 #: percentage of activations that are not zero up to which lists of them are quicker, measured
-_WORTH = {"scaled": {1: 40, 2: 55, 3: 60, 4: 65}, "doubled": {1: 40, 2: 55, 3: 60, 4: 65}, "short": {1: 65, 2: 70}}
+_WORTH = {"scaled": {1: 20, 2: 50, 3: 70, 4: 85}, "doubled": {1: 20, 2: 50, 3: 60, 4: 65}, "short": {1: 65, 2: 70}}
+#: percentage above which room for longer lists is not worth a band more where that reads so many bytes of weights again
+_USUAL, _MANY_BYTES = 65, 1 << 19
 #: bytes of weights of a chunk: they stay in the first-level cache while all outputs of a band take them
 _CHUNK_BYTES = 1 << 15
 #: bytes and outputs of a band, which should stay in the second-level cache, and bytes that are never worth saving
@@ -38,7 +40,7 @@ class Sat(IntEnum):
     scale, parts, part, repeat, stored, stored_bytes, depthwise = (len(Arg) + i for i in range(7))
     chunks, chunk_table, tiles, rows, shift, compress = (len(Arg) + i for i in range(7, 13))
     values_at, starts_at, runs_at, flags_at = (len(Arg) + i for i in range(13, 17))
-    taps, room, worth, reach_y, vector_columns, weight_bytes = (len(Arg) + i for i in range(17, 23))
+    taps, room, worth, reach_y, vector_columns, shared = (len(Arg) + i for i in range(17, 23))
     widen, spreads, most = (len(Arg) + i for i in range(23, 26))
 
 
@@ -94,7 +96,7 @@ def make_plan(
     )
     columns, widest = how.columns(engine), max(vectors for _, vectors in layout.panels)
     groups, channels = (1, shape.in_channels) if how.depthwise else (shape.groups, shape.group_channels)
-    most = max(16, _CHUNK_BYTES // (widest * how.weight_bytes(engine)))
+    most = max(16, _CHUNK_BYTES // how.weight_bytes(engine, widest))
     part, chunks = _chunks(shape, channels, most)
     work = _Work(
         channels,
@@ -107,6 +109,11 @@ def make_plan(
         widest * columns,
     )
     bands, band_rows = _cut(shape, work, how.depthwise, workers)
+    if work.worth > _USUAL and layout.data.nbytes > _MANY_BYTES:
+        usual = work._replace(worth=_USUAL)
+        fewer, rows = _cut(shape, usual, how.depthwise, workers)
+        if fewer < bands:
+            work, bands, band_rows = usual, fewer, rows
     places = work.memory(shape, band_rows, how.depthwise)
     per_set = -(-len(layout.panels) // _sets(shape.batch * bands * groups, len(layout.panels), workers))
     sets = -(-len(layout.panels) // per_set)
@@ -114,7 +121,7 @@ def make_plan(
     final = spread(low32(bias), groups, layout.vectors * columns) if how.bias_after else None
     taps = _taps(shape, work, how.depthwise)
     table = np.array(layout.panels, np.int64)
-    tiles, rows = _tiles(engine, how, layout)
+    tiles, heights = _tiles(engine, how, layout)
     # where a row's items lie side by side, one kernel makes them what the tiles read
     straight = x_strides[3] == x_dtype.itemsize
     spreads = how.depthwise and not (straight and work.stored == channels)
@@ -171,7 +178,7 @@ def make_plan(
         "chunks": len(chunks),
         "chunk_table": address(chunks),
         "tiles": address(tiles),
-        "rows": address(rows),
+        "rows": address(heights),
         "shift": how.shift,
         "compress": 0 if how.depthwise else kernel("simd_saturate", "compress_row").address,
         "taps": address(taps),
@@ -179,13 +186,13 @@ def make_plan(
         "most": shape.depth if how.depthwise else most,
         "reach_y": work.reach_y,
         "vector_columns": columns,
-        "weight_bytes": how.weight_bytes(engine),
+        "shared": SHARED[how.kind],
         "widen": widen,
         "spreads": spreads,
         **{name: places[name] for name in ("values_at", "starts_at", "runs_at", "flags_at", "room")},
     }.items():
         a[Sat[name]] = value
-    held = [layout, initial, final, taps, table, tiles, rows, chunks, packed, epilogue]
+    held = [layout, initial, final, taps, table, tiles, heights, chunks, packed, epilogue]
     return Plan(a, int(a[Arg.jobs]), int(a[Arg.scratch_bytes]), held)
 
 

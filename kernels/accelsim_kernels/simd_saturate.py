@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from accelsim_kernels.mac_saturate import TAG
+from accelsim_kernels.mac_saturate import SHARED, TAG
 from accelsim_kernels.mac_saturate_plan import RUN_WORDS
 from accelsim_kernels.simd import ENGINES
 from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
@@ -40,7 +40,7 @@ class _Add:
         self.ints = ir.VectorType(INT, lanes)
         self.type = ir.VectorType(_SHORT, 2 * lanes) if kind == "short" else self.ints
         self.bytes = 4 * lanes
-        self.weight_bytes = self.bytes // (2 if kind == "scaled" else 1)
+        self.shared = SHARED[kind]
 
     def broadcast(self, address: ir.Value) -> ir.Value:
         """One int16 activation in all lanes, twice where they have 32 bits."""
@@ -49,12 +49,29 @@ class _Add:
     def load(self, address: ir.Value, number: int) -> ir.Value:
         return load(self.b, self.b.add(address, WORD(self.bytes * number)), self.type)
 
-    def weights(self, address: ir.Value, number: int) -> ir.Value:
-        """Weights of the lanes of a vector: with nothing, or themselves, in the other half of 32 bits."""
-        if self.kind != "scaled":
-            return self.load(address, number)
-        narrow = ir.VectorType(_SHORT, self.engine.lanes)
-        return self.b.zext(load(self.b, self.b.add(address, WORD(self.weight_bytes * number)), narrow), self.ints)
+    def weight_bytes(self, vectors: int) -> int:
+        """Bytes of the weights of one product of each output channel."""
+        return -(-vectors // self.shared) * self.bytes
+
+    def weights(self, address: ir.Value, vectors: int) -> list[ir.Value]:
+        """Weights of each vector's lanes. Where two vectors share 64 bytes, with nothing in the other's half."""
+        loaded = [self.load(address, j // self.shared) for j in range(vectors)]
+        return [self._half(value, j) for j, value in enumerate(loaded)] if self.shared > 1 else loaded
+
+    def _half(self, value: ir.Value, number: int) -> ir.Value:
+        mask = ir.Constant(self.ints, [(0xFFFF, 0xFFFF0000)[number % 2]] * self.engine.lanes)
+        return self.b.and_(value, mask)
+
+    def entry(self, address: ir.Value, weights: ir.Value, vectors: int) -> list[tuple[ir.Value, ir.Value]]:
+        """An activation of a list and the weights at that address, by vector. Two that share 64 bytes of weights take
+        them as they are, and the activation in their own half."""
+        if self.shared == 1:
+            x = self.broadcast(address)
+            return [(x, w) for w in self.weights(weights, vectors)]
+        b, lanes = self.b, self.engine.lanes
+        word = splat(b, load(b, address, INT), lanes)
+        halves = self._half(word, 0), b.shl(word, ir.Constant(self.ints, [16] * lanes))
+        return [(halves[j % 2], self.load(weights, j // 2)) for j in range(vectors)]
 
     def __call__(self, sums: ir.Value, x: ir.Value, w: ir.Value) -> ir.Value:
         b, lanes = self.b, self.engine.lanes
@@ -86,7 +103,7 @@ def dense_tile(engine_name: str, kind: str, rows: int, vectors: int) -> str:
     """LLVM IR: `count` activations of each output of a block, one after the other.
 
     runs: one int64 per output, where its window (int16) begins behind `base`; taps: address of the offset in bytes of
-    each activation from there, int64; weights: (count, vectors, lanes).
+    each activation from there, int64; weights: as mac_saturate lays them out.
     """
     module, b, given = define(TILE)
     add = _Add(b, engine_name, kind)
@@ -96,8 +113,8 @@ def dense_tile(engine_name: str, kind: str, rows: int, vectors: int) -> str:
 
         def step(k: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
             state = list(state)
-            at = b.add(given["weights"], b.mul(k, WORD(add.weight_bytes * vectors)))
-            weights = [add.weights(at, j) for j in range(vectors)]
+            at = b.add(given["weights"], b.mul(k, WORD(add.weight_bytes(vectors))))
+            weights = add.weights(at, vectors)
             tap = load(b, b.add(given["taps"], b.mul(k, WORD(8))), WORD)
             for r in range(rows):
                 x = add.broadcast(b.add(bases[r], tap))
@@ -137,10 +154,9 @@ def list_tile(engine_name: str, kind: str, rows: int, vectors: int) -> str:
                         b.icmp_signed("<", k, count), entry_at, b.add(runs, WORD(8 * (r * RUN_WORDS + 2)))
                     )
                 place = b.sub(load(b, b.add(entry_at, WORD(2)), _SHORT), b.trunc(b.lshr(nothing, WORD(16)), _SHORT))
-                at = b.add(given["weights"], b.mul(b.zext(place, WORD), WORD(add.weight_bytes * vectors)))
-                x = add.broadcast(entry_at)
-                for j in range(vectors):
-                    state[r * vectors + j] = add(state[r * vectors + j], x, add.weights(at, j))
+                at = b.add(given["weights"], b.mul(b.zext(place, WORD), WORD(add.weight_bytes(vectors))))
+                for j, (x, w) in enumerate(add.entry(entry_at, at, vectors)):
+                    state[r * vectors + j] = add(state[r * vectors + j], x, w)
             return state
 
         return count_up(b, longest, sums, step)
@@ -153,7 +169,7 @@ def depthwise_tile(engine_name: str, kind: str, rows: int, vectors: int) -> str:
     """LLVM IR: `count` taps of each output of a block, a channel per lane.
 
     runs, base: where its activations (twice int16) begin; taps: address of the offsets in bytes of the taps, int64;
-    weights: (count, vectors, lanes).
+    weights: as mac_saturate lays them out.
     """
     module, b, given = define(TILE)
     add = _Add(b, engine_name, kind)
@@ -163,10 +179,9 @@ def depthwise_tile(engine_name: str, kind: str, rows: int, vectors: int) -> str:
 
         def step(k: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
             state = list(state)
-            at = b.add(given["weights"], b.mul(k, WORD(add.weight_bytes * vectors)))
+            at = b.add(given["weights"], b.mul(k, WORD(add.weight_bytes(vectors))))
             tap = load(b, b.add(given["taps"], b.mul(k, WORD(8))), WORD)
-            for j in range(vectors):
-                w = add.weights(at, j)
+            for j, w in enumerate(add.weights(at, vectors)):
                 for r in range(rows):
                     i = r * vectors + j
                     state[i] = add(state[i], add.load(b.add(bases[r], tap), j), w)
