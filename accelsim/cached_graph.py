@@ -267,7 +267,7 @@ class _Rewriter:
         table = np.concatenate([table[..., :-1], own[..., None]], axis=-1)
         for position in range(self.length):
             table[position, ..., position : self.length - 1] = 0
-        grid = QuantParams(1.0, 0, 2, signed=False)
+        grid = QuantParams(1.0, 0, 8, signed=False)
         name = f"{op.name}.mask"
         self._emit(Embedding(f"{name}.row", (POSITION,), f"{name}.row", np.ascontiguousarray(table)), grid)
         self._emit(Reshape(name, (f"{name}.row",), name, (*keep.shape[:-2], 1, self.length)), grid)

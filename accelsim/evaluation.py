@@ -288,7 +288,8 @@ def _report(graph: IntegerGraph, priced: CostReport, **results: Any) -> Report:
         )
     bits: dict[str, tuple[int | None, int]] = {}
     for op in graph.ops:
-        first = graph.tensors[op.inputs[0] if op.inputs else op.output]
+        # tokens that choose rows are no activations
+        first = graph.tensors[op.inputs[0] if op.inputs and op.kind != "embedding" else op.output]
         bits[op.name] = (op.weight_params.bits if isinstance(op, MacOp) else None, first.bits)
     return Report(
         network=graph.name,

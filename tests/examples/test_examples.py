@@ -21,6 +21,7 @@ EXPECTED = {
     "widths_sweep": (["weight_bits", "sqnr_db"], ["sweep.html", "sweep.jsonl"]),
     "qat_digits": (["float", "post-training", "trained integers", "on every output: True"], []),
     "qat_learning_rate": (["W4A4", "chosen: 0.01"], []),
+    "encoder_digits": (["integer", "energy by operator", "decoder continues"], ["encoder.html"]),
     "paper_tables": (
         ["3 Cross-layer equalization", "CLE + bias absorption"],
         ["paper_tables.html", "paper_tables.jsonl"],
@@ -28,6 +29,7 @@ EXPECTED = {
 }
 #: what an example is given on its command line
 ARGUMENTS = {
+    "encoder_digits": ["--epochs", "1"],
     "paper_tables": ["--tables", "3", "--networks", "mobilenet"],
     "qat_digits": ["--epochs", "1"],
     "qat_learning_rate": ["--networks", "resnet", "--weight-bits", "4", "--rates", "0.01", "--epochs", "1"],
