@@ -46,6 +46,8 @@ PARTS = (
     Part("ai-edge-litert", "compare with LiteRT", "ai_edge_litert"),
     Part("dask", "sweeps on a dask cluster", "distributed", "dask"),
     Part("ray", "sweeps on a ray cluster", "ray", "ray"),
+    Part("optuna", "propose designs to explore", "optuna", "explore"),
+    Part("mkdocs-material", "build the documentation", "material", "docs"),
     Part("C compiler", "requantizers written in C", program="cc"),
     Part("Icarus Verilog", "simulate generated RTL", program="iverilog"),
     Part("Verilator", "simulate generated RTL, and Verilog sides of a proof", program="verilator"),

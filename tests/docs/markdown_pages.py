@@ -72,6 +72,7 @@ class PageRun:
     names: dict[str, Any] = field(default_factory=dict)
     shown: list[tuple[tuple[int, int], str, str]] = field(default_factory=list)
     rewrite: bool = False
+    plain: bool = False  # blocks without a language are run where their lines are commands: the README's
     status: int = 0
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -117,6 +118,8 @@ class PageRun:
             self._compare(block, block.body, printed)
         elif block.language == "console":
             self._console(block)
+        elif not block.language and self.plain:
+            self._listing(block)
         else:
             raise self._error(block.line, f"a block of {block.language or 'no language'!r} cannot be run")
         return None
@@ -147,6 +150,14 @@ class PageRun:
             raise self._error(line, f"{command} exits with {self.status}, unsaid by `$ echo $?`; it prints\n{printed}")
         if "".join(result) != block.body:
             self.shown.append((block.span, block.indent, "".join(result)))
+
+    def _listing(self, block: Block) -> None:
+        for number, text in enumerate(block.body.splitlines(), block.line):
+            if text.startswith(("accelsim ", "make ", "pip ")):
+                printed = self._captured(lambda text=text: self._command(text), number)
+                if self.status > 1:
+                    raise self._error(number, f"{text} exits with {self.status}; it prints\n{printed}")
+                self.status = 0
 
     def _compare(self, block: Block, expected: str, printed: str) -> None:
         if same(expected, printed):

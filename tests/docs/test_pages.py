@@ -22,6 +22,7 @@ NEEDS = {
     "docs/how-to/verify.md": ("bitwuzla", "cc", "verilator", "iverilog"),
     "docs/how-to/replay.md": ("tflite", "ai_edge_litert", "onnx", "onnxruntime", "torch"),
     "docs/how-to/cluster.md": ("distributed", "torch", "sklearn"),
+    "README.md": ("tflite", "ai_edge_litert", "onnx", "onnxruntime", "torch", "sklearn"),
 }
 
 
@@ -37,7 +38,7 @@ def test_page(page, tmp_path, monkeypatch):
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
     monkeypatch.setenv("COLUMNS", "80")
-    run = PageRun(ROOT / page, tmp_path)
+    run = PageRun(ROOT / page, tmp_path, plain=page == "README.md")
     if page in SETUPS:
         run.names |= SETUPS[page](tmp_path)
     run.run()
