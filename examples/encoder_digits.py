@@ -1,4 +1,4 @@
-"""Transformers in integers: an encoder of handwritten digits at 8 bits, and a decoder with its keys and values cached."""
+"""Transformers in integers: an encoder of handwritten digits at 8 bits, a decoder with cached keys and values."""
 
 import argparse
 
@@ -34,8 +34,5 @@ tokens = decoder.generate(prompt, 8)
 assert np.array_equal(tokens, generate(decoder_graph, prompt, 8))
 print("decoder continues 1 1 with", *tokens[0], "and 2 7 with", *tokens[1])
 step, whole = acs.cost(decoder.step_graph), acs.cost(decoder_graph)
-print(
-    f"a token with {decoder.cache_size_bytes} bytes of keys and values: {step.cost.total_energy_pj * 1e-6:.2f} µJ;",
-    end=" ",
-)
-print(f"the whole sequence again: {whole.cost.total_energy_pj * 1e-6:.2f} µJ")
+cached, again = (found.cost.total_energy_pj * 1e-6 for found in (step, whole))
+print(f"a token with {decoder.cache_size_bytes} bytes of keys and values: {cached:.2f} µJ; without: {again:.2f} µJ")

@@ -11,6 +11,8 @@ from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
+from accelsim.frontend.operators.constant import Constant
+from accelsim.frontend.operators.embedding import token_grids
 from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 from accelsim.frontend.ranges import weight_limits
 from accelsim.profiles import NumericProfile, load_profile
@@ -43,7 +45,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     raw = raw_outputs(graph, config)
     residual = _residual_operands(graph)
     grids, profile = config.activation_grids, load_profile(config.profile)
-    makers = {node.name: node for node in graph.nodes}
+    makers, tokens = {node.name: node for node in graph.nodes}, token_grids(graph)
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
     for name, owner in seen.owners.items():
@@ -57,7 +59,12 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
             bits = max(bits, config.residual_bits)
         if config.output_bits is not None and any(name in graph.outputs for name in members):
             bits = config.output_bits
+        if owner in tokens:
+            params.update(dict.fromkeys(members, tokens[owner]))
+            continue
         lower, upper = seen.limits[owner]
+        if lower == upper and owner in makers and makers[owner].operator is Constant:
+            lower, upper = (min(lower, 0.0), max(upper, 0.0)) if lower else (0.0, 1.0)
         if lower == upper:
             raise AccelsimError(
                 f"{described(graph)[owner]} is the constant {lower + 0.0:g} on all calibration data: no range can be "

@@ -12,9 +12,12 @@ import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend import operators  # noqa: F401  (fills the table)
-from accelsim.frontend.decompose import decomposed
+from accelsim.frontend.compositions import composed
+from accelsim.frontend.decompose import decomposed, joined_reshapes
 from accelsim.frontend.float_graph import FloatGraph, check_finite
 from accelsim.frontend.lines import lines_as_images
+from accelsim.frontend.masks import join_masks
+from accelsim.frontend.tokens import as_tokens
 from accelsim.frontend.translate import in_place, translate
 
 
@@ -34,7 +37,7 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
     if _mutates_views(program.graph):
         with _quiet():
             program = program.run_decompositions({})  # makes it functional, for about the price of the export
-    graph = lines_as_images(decomposed(translate(program)))
+    graph = lines_as_images(composed(join_masks(joined_reshapes(decomposed(translate(program))))))
     check_finite(graph)
     return graph
 
@@ -44,10 +47,11 @@ def export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
     modes = {module: module.training for module in model.modules()}
     if any(value.is_floating_point() and value.dtype != torch.float32 for value in model.state_dict().values()):
         model = copy.deepcopy(model).float()
+    tokens = as_tokens(model, example)
     try:
         model.eval()
         with _quiet(), torch.no_grad():
-            return torch.export.export(model, example, dynamic_shapes=_dynamic_batch(model, len(example)))
+            return torch.export.export(model, tokens, dynamic_shapes=_dynamic_batch(model, len(example)))
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in example)
         first = str(error).strip().split("\n")[0]

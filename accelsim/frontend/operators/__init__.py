@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from accelsim.frontend.operators import (  # noqa: F401
     arithmetic,
+    attention,
+    curves,
+    embedding,
     functions,
     lines,
     mac,
+    norm,
     padding,
     pool,
     product,
     resize,
+    selection,
     shape,
     split,
     transpose_conv,
