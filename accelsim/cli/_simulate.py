@@ -30,6 +30,9 @@ def simulate_and_show(
     accelerator = acs.load_spec(spec)
     acs.QuantConfig(**quantization)
     network = network_of()
+    if network.graph is not None and network.data is None and data is None:
+        _priced_alone(quantized(network, None, quantization), accelerator, out, save, as_json)
+        return
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
     graph = quantized(network, samples, quantization)
@@ -50,3 +53,15 @@ def simulate_and_show(
         note = f"ranges were set from the data itself: its first {len(samples)} inputs"
         report = replace(report, notes=(*report.notes, note))
     show_report(report, as_json, out)
+
+
+def _priced_alone(
+    graph: acs.IntegerGraph, accelerator: acs.AcceleratorSpec, out: Path | None, save: Path | None, as_json: bool
+) -> None:
+    """A network that is quantized already, without data: its price."""
+    if save is not None:
+        graph.save(save)
+        say(f"wrote {save}")
+    report = acs.cost(graph, accelerator)
+    note = "nothing was simulated: --data, an .npz file with the arrays inputs and labels, adds accuracy and overflows"
+    show_report(replace(report, notes=(*report.notes, note)), as_json, out)

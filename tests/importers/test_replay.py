@@ -183,6 +183,7 @@ def test_networks_of_files_on_the_command_line(case, tmp_path) -> None:
     run = CliRunner()
     for arguments in (
         ["run", str(path), "--data", str(tmp_path / "x.npz"), "--out", str(tmp_path / "report.html")],
+        ["run", str(path), "--spec", "edge-16x16", "--out", str(tmp_path / "price.html")],
         ["cost", str(path), "--profile", "xnnpack"],
         ["certify", str(path)],
         ["diff", str(path), str(path), "--data", str(tmp_path / "x.npz")],
