@@ -10,28 +10,44 @@ import accelsim_kernels
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.graph import IntegerGraph
 from accelsim.importers import onnx_runtime
 from accelsim.importers.onnx import LoweredOnnx, lower_onnx
+from accelsim.importers.onnx_alone import Alone, matching
 from accelsim.importers.onnx_file import read_onnx
 from accelsim.importers.onnx_lowering import FLOAT_KERNELS, Codes
 from accelsim.importers.replay_data import match, read_arrays
 from accelsim.importers.replay_report import OperatorReplay, Replay, TensorComparison
-from accelsim.importers.replay_steps import Tensors, in_batches, runtime_accumulators
+from accelsim.importers.replay_steps import BATCH, Tensors, run_ops, runtime_accumulators
 from accelsim.quant import AccumulatorParams, dequantize
-from accelsim.simulator import as_array, input_codes
+from accelsim.simulator import accumulation_orders, as_array, input_codes
 from accelsim.versions import versions
 
+Arrays = Mapping[str, Mapping[str, Any]]
 
-def replay_onnx(model: str | Path, x: Any, against: Any = None, *, profile: str | None = None) -> Replay:
+
+def replay_onnx(
+    model: str | Path,
+    x: Any,
+    against: Any = None,
+    *,
+    profile: str | None = None,
+    detect: bool = False,
+    spec: Any = None,
+) -> Replay:
     """As replay(), for .onnx files. against: a name of onnx_runtime.LEVELS, an .npz file or a mapping of outputs.
 
     Beside the runtime, what is run is the file as the runtime itself has optimised it at that level: operators that
     it merged are integer kernels there, all others compute in float32 between quantizers.
     """
     kind = against if isinstance(against, str) and against in onnx_runtime.LEVELS else None
+    if isinstance(against, str | Path) and kind is None and Path(against).suffix != ".npz":
+        known = ", ".join(onnx_runtime.LEVELS)
+        raise AccelsimError(f"against {str(against)!r} is no .npz file and none of {known}")
     found = dict(versions())
     if kind is None:
-        lowered, data = lower_onnx(read_onnx(model), profile), b""
+        file, data = read_onnx(model), b""
+        lowered = lower_onnx(file, profile)
     else:
         found["onnxruntime"] = onnx_runtime.version()
         file, data = onnx_runtime.optimized(model, kind)
@@ -39,41 +55,103 @@ def replay_onnx(model: str | Path, x: Any, against: Any = None, *, profile: str 
     graph = lowered.graph
     given = match(_arrays(x, graph.inputs), list(graph.inputs), "input")
     codes = input_codes(graph, {n: _batched(v, graph.tensors[n].shape) for n, v in given.items()}, accelsim_kernels)
-    ours = in_batches(graph.ops, codes, runtime_accumulators(graph))
+    arrays = _accumulators(graph, spec)
+    ours = _in_parts(graph, codes, arrays)
     seen: Mapping[str, np.ndarray] = {}
     if kind is not None:
         seen = onnx_runtime.run(data, _feeds(lowered, codes, given), model)
     elif against is not None:
         seen = match(_arrays(against, graph.outputs), list(graph.outputs), "output")
-    shown = _shown(lowered, seen)
-    sources = {op.output: lowered.sources.get(op.name) for op in graph.ops}
-    rows = []
-    for name, values in shown.items():
-        tensor = lowered.codes[name].places[_layout(lowered, name)]
-        source = sources.get(tensor)
-        if source is not None and lowered.codes[name].tensor == name:
-            node = lowered.file.nodes[source]
-            compared_here = (_compare(name, ours[tensor], values),)
-            rows.append(OperatorReplay(node.index, f"{node.kind} {node.name}", compared_here, None, None, None))
-    rows.sort(key=lambda row: row.index)
-    outputs = {name: ours[name] for name in graph.outputs}
-    compared = tuple(
-        _compare(name, outputs[name], _as_codes(seen[name], graph.tensors[name].params))
-        for name in graph.outputs
-        if name in seen
-    )
+    rows = _rows(lowered, ours, codes, seen, arrays, detect)
+    compared = _outputs(graph, ours, seen)
+    explained = None
+    if detect:
+        explained = _common(rows) if kind is not None else _whole(lowered, codes, seen, spec)
     return Replay(
         model=str(model),
         profile=graph.profile,
         against=None if against is None else kind or ("arrays" if isinstance(against, Mapping) else str(against)),
         samples=len(next(iter(codes.values()))),
-        outputs=outputs,
+        outputs={name: ours[name] for name in graph.outputs},
         compared=compared,
-        operators=tuple(rows),
-        detected=None,
+        operators=rows,
+        detected=explained,
         versions=found,
         notes=graph.notes,
     )
+
+
+def _in_parts(graph: IntegerGraph, codes: Tensors, arrays: Arrays) -> Tensors:
+    """Every tensor, some samples at a time; never the last one alone: the order of a product's sum depends on it."""
+    samples = len(next(iter(codes.values())))
+    starts = [start for start in range(0, samples, BATCH) if start == 0 or samples - start > 1]
+    ends = [*starts[1:], samples]
+    parts = [
+        run_ops(graph.ops, {name: x[start:end] for name, x in codes.items()}, arrays)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _accumulators(graph: IntegerGraph, spec: Any) -> Arrays:
+    if spec is None:
+        return runtime_accumulators(graph)
+    from accelsim.hardware import load_spec
+
+    return accumulation_orders(graph, load_spec(spec))
+
+
+def _rows(
+    lowered: LoweredOnnx, ours: Tensors, codes: Tensors, seen: Mapping[str, np.ndarray], arrays: Arrays, detect: bool
+) -> tuple[OperatorReplay, ...]:
+    """One for each node whose codes were seen, in the file's order."""
+    sources = {op.output: lowered.sources.get(op.name) for op in lowered.graph.ops}
+    alone, others = Alone(lowered, arrays), None
+    rows = []
+    for name, values in _shown(lowered, seen).items():
+        tensor = lowered.codes[name].places[_layout(lowered, name)]
+        index = sources.get(tensor)
+        if index is None or lowered.codes[name].tensor != name:
+            continue
+        compared = _compare(name, ours[tensor], values)
+        by_itself = alone.run(index, {**alone.tensors(seen), **codes})
+        differs = by_itself is not None and not np.array_equal(by_itself, values)
+        matches = None
+        if detect or differs:
+            others = matching(lowered, arrays) if others is None else others
+            found = {p: other.run(index, {**other.tensors(seen), **codes}) for p, other in others.items()}
+            matches = tuple(p for p, result in found.items() if result is not None and np.array_equal(result, values))
+        node = lowered.file.nodes[index]
+        own = None if by_itself is None else _compare(name, by_itself, values)
+        scheme = next((op.requantizer.scheme for op in lowered.graph.ops
+                       if op.output == tensor and getattr(op, "requantizer", None) is not None), None)  # fmt: skip
+        rows.append(OperatorReplay(node.index, f"{node.kind} {node.name}", (compared,), own, scheme, matches))
+    return tuple(sorted(rows, key=lambda row: row.index))
+
+
+def _outputs(graph: IntegerGraph, ours: Tensors, seen: Mapping[str, np.ndarray]) -> tuple[TensorComparison, ...]:
+    return tuple(
+        _compare(name, ours[name], _as_codes(seen[name], graph.tensors[name].params))
+        for name in graph.outputs
+        if name in seen
+    )
+
+
+def _common(rows: tuple[OperatorReplay, ...]) -> tuple[str, ...]:
+    """Profiles that explain every node that could be run by itself."""
+    known = [row.matching or () for row in rows if row.alone is not None]
+    return tuple(name for name in (known[0] if known else ()) if all(name in names for names in known))
+
+
+def _whole(lowered: LoweredOnnx, codes: Tensors, seen: Mapping[str, np.ndarray], spec: Any) -> tuple[str, ...]:
+    """Profiles under which the whole network gives the stored outputs."""
+    found = []
+    for name, other in matching(lowered, {}).items():
+        graph = other.lowered.graph
+        ours = _in_parts(graph, codes, _accumulators(graph, spec))
+        if not any(tensor.differing for tensor in _outputs(graph, ours, seen)):
+            found.append(name)
+    return tuple(found)
 
 
 def _arrays(x: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -46,9 +46,7 @@ def replay(
     if Path(model).suffix == ".onnx":
         from accelsim.importers.onnx_replay import replay_onnx
 
-        if detect or spec is not None:
-            raise AccelsimError("detect and spec are for .tflite files; an .onnx file says which kernels it means")
-        return replay_onnx(model, x, against, profile=profile)
+        return replay_onnx(model, x, against, profile=profile, detect=detect, spec=spec)
     runtime = against if isinstance(against, str) and against in litert.RESOLVERS else None
     replayer = _opened(Path(model), runtime, profile, spec)
     return replayer(x, None if runtime is not None else against, detect=detect)

@@ -43,6 +43,9 @@ def test_differences_stand_where_they_arise(tmp_path):
     assert not found.equal
     kinds = [row.kind.split()[0] for row in found.operators if row.differing]
     assert "Softmax" in kinds and kinds[0] != "Conv"
+    for row in found.operators:  # each on the runtime's operands: only nodes whose integer kernel differs do
+        kind = row.kind.split()[0]
+        assert not row.alone.differing or ("onnxruntime-float" in row.matching and kind not in ("Conv", "Concat"))
 
 
 def test_stored_outputs_and_the_command_line(tmp_path):
@@ -58,5 +61,37 @@ def test_stored_outputs_and_the_command_line(tmp_path):
     wrong[0, 0] += 0.5
     np.savez(tmp_path / "z.npz", prob=wrong)
     assert CliRunner().invoke(build(), [*arguments, str(tmp_path / "z.npz")], obj={}).exit_code == 1
-    with pytest.raises(AccelsimError, match="detect and spec are for .tflite"):
-        acs.replay(path, x, "onnxruntime", detect=True)
+    with pytest.raises(AccelsimError, match="is no .npz file and none of onnxruntime, onnxruntime-disable-all"):
+        acs.replay(path, x, "onnx-runtime")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_detection(level, tmp_path):
+    """Each node by itself, on the runtime's operands: one profile explains all of them."""
+    path, x = quantized(tmp_path, "QDQ", "QUInt8", "QInt8", True), images(8, 7)
+    found = acs.replay(path, x, level, detect=True)
+    assert found.equal and "onnxruntime-float" in found.detected
+    assert all(row.alone.differing == 0 for row in found.operators)
+    by_kind = {row.kind.split()[0]: row.matching for row in found.operators}
+    assert all("onnxruntime-float" in names for names in by_kind.values())
+    if level == "onnxruntime-disable-all":
+        assert "onnxruntime" not in by_kind["Softmax"]  # a table there
+
+
+def test_detection_from_outputs_alone(tmp_path):
+    path, x = quantized(tmp_path, "QDQ", "QUInt8", "QInt8", True), images(8, 7)
+    for level, name in (("DISABLE_ALL", "onnxruntime-float"), ("ENABLE_ALL", "onnxruntime")):
+        found = acs.replay(path, x, {"prob": run(path, x, level)}, detect=True)
+        assert found.detected == (name,)
+
+
+def test_accumulators_of_an_accelerator(tmp_path):
+    path, x = quantized(tmp_path, "QOperator", "QUInt8", "QInt8", True), images(4, 7)
+    assert acs.replay(path, x, "onnxruntime", spec="edge-16x16").equal
+    narrow = acs.load_spec("edge-16x16").replace(
+        **{"array.accumulators.bits": 14, "array.accumulators.overflow": "saturate"}
+    )
+    found = acs.replay(path, x, "onnxruntime", spec=narrow)
+    assert not found.equal
+    first = next(row for row in found.operators if row.differing)
+    assert "Conv" in first.kind and first.alone.differing == first.differing
