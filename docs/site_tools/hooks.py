@@ -1,17 +1,27 @@
-"""What pages show of the program itself: `<!-- table: name -->` is replaced when the site is built."""
+"""What pages show of the program itself, put in when the site is built.
+
+`<!-- table: name -->` is replaced by a table of TABLES; `<!-- names: a b c -->` by references to public names of the
+library that the page names with `<!-- library: name -->`; `<!-- table: other_names -->` by those that the page lacks.
+"""
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 
 import typer
 
 MARK = re.compile(r"<!-- table: (\w+) -->")
+NAMES = re.compile(r"<!-- names: ([\w ]+) -->")
+LIBRARY = re.compile(r"<!-- library: (\w+) -->\n")
 
 
 def on_page_markdown(markdown: str, **about: object) -> str:
-    return MARK.sub(lambda match: TABLES[match[1]](markdown), markdown)
+    page = MARK.sub(lambda match: TABLES[match[1]](markdown), markdown)
+    homes = homes_of(page)
+    page = NAMES.sub(lambda match: "\n\n".join(f"::: {homes[name]}" for name in match[1].split()), page)
+    return LIBRARY.sub("", page)
 
 
 def verbs(page: str) -> str:
@@ -78,23 +88,21 @@ def presets(page: str) -> str:
     return "\n".join(["| preset | accelerator |", "|---|---|", *rows])
 
 
+def homes_of(page: str) -> dict[str, str]:
+    """Public name -> full path, of the library that a page is about."""
+    about = LIBRARY.search(page)
+    if about is None:
+        return {}
+    library = importlib.import_module(about[1])
+    if hasattr(library, "_HOMES"):  # modules are relative there
+        return {name: f"{about[1]}.{home}.{name}" for name, home in library._HOMES.items()}
+    return {name: f"{module}.{name}" for name, module in library._PUBLIC.items()}
+
+
 def other_names(page: str) -> str:
-    """References to the public names of accelsim that the page does not have."""
-    import accelsim as acs
-
-    return _other(page, {name: f"{module}.{name}" for name, module in acs._PUBLIC.items()})
-
-
-def other_kernels(page: str) -> str:
-    """References to the public kernels that the page does not have."""
-    import accelsim_kernels as kernels
-
-    return _other(page, {name: f"{kernels.__name__}.{home}.{name}" for name, home in kernels._HOMES.items()})
-
-
-def _other(page: str, homes: dict[str, str]) -> str:
-    missing = [path for path in homes.values() if f"::: {path}\n" not in page]
-    return "\n\n".join(["## More", *(f"::: {path}" for path in missing)]) if missing else ""
+    named = {name for match in NAMES.finditer(page) for name in match[1].split()}
+    missing = [name for name in homes_of(page) if name not in named]
+    return f"## More\n\n<!-- names: {' '.join(missing)} -->" if missing else ""
 
 
 def _cell(text: str) -> str:
@@ -107,5 +115,5 @@ def _text(text: str) -> str:
 
 TABLES: dict[str, Callable[[str], str]] = {
     "verbs": verbs, "schemes": schemes, "profiles": profiles, "presets": presets,
-    "other_names": other_names, "other_kernels": other_kernels,
+    "other_names": other_names,
 }  # fmt: skip
