@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
+from typing import Any
 
 from accelsim_kernels import domain
 from accelsim_kernels.names import SCHEMES
@@ -93,7 +94,7 @@ def smallest_multiplier(
     )
 
 
-def worst_error(scheme: str, params: dict[str, int], scale: Fraction, qmin: int, qmax: int) -> tuple[Fraction, int]:
+def worst_error(scheme: str, params: dict[str, Any], scale: Fraction, qmin: int, qmax: int) -> tuple[Fraction, int]:
     """max |code - clamp(acc * scale)| over the scheme's domain, and an accumulator that reaches it.
 
     Between two steps of the code the error is monotone, so the ends of each step suffice.

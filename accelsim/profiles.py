@@ -42,6 +42,13 @@ class OperatorNumerics:
     tail_scheme: str | None = None
     block: int | None = None
 
+    @property
+    def rescaling(self) -> str:
+        """The scheme, for an operator that cannot do without; AccelsimError where the profile names none."""
+        if self.scheme is None:
+            raise AccelsimError("the profile names no requantization scheme for an operator that needs one")
+        return self.scheme
+
     def for_activations(self, bits: int) -> OperatorNumerics:
         """Itself, with the scheme that holds for activations of that many bits."""
         return replace(self, scheme=self.wide_scheme) if bits > 8 and self.wide_scheme else self

@@ -18,8 +18,11 @@ from accelsim.events import LayerEvents
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.ops.base import Computed, Op
+from accelsim.ops.batch_matmul import BatchMatMul
+from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import AccumulatorParams, QuantParams, dequantize
+from accelsim.shapes import LoopNest
 
 BACKENDS = {"numba": "accelsim_kernels", "reference": "accelsim_kernels.reference"}
 BATCH = 64  # samples that are alive at once; bounds the memory, never the result
@@ -132,8 +135,8 @@ def accumulation_orders(graph: IntegerGraph, spec: AcceleratorSpec) -> dict[str,
     """MAC layer → how its sums are walked on this accelerator: all that its outputs depend on besides the graph."""
     kept = graph.__dict__.get("_accumulation_orders")
     if kept is None or kept[0] is not spec:
-        adding = [op for op in graph.ops if op.accumulates]
-        orders = {op.name: accumulation_order(op.loop_nest(graph.tensors, 1), spec) for op in adding}
+        nests = {op.name: op.loop_nest(graph.tensors, 1) for op in graph.ops if op.accumulates}
+        orders = {name: accumulation_order(nest, spec) for name, nest in nests.items() if isinstance(nest, LoopNest)}
         kept = graph.__dict__["_accumulation_orders"] = spec, orders
     return kept[1]
 
@@ -270,7 +273,7 @@ def _compute(
 ) -> tuple[Computed, np.ndarray | None]:
     inputs = [alive[name] for name in op.inputs]
     try:
-        if with_accumulators and op.accumulates:
+        if with_accumulators and isinstance(op, (MacOp, BatchMatMul)):
             accumulator, events = op.accumulate(inputs, kernels, arrays[op.name])
             return Computed(op.rescale(accumulator, kernels), events), accumulator
         computed = op.run(inputs, kernels, arrays.get(op.name, {}))

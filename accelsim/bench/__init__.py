@@ -50,10 +50,10 @@ def problems(suite: str) -> list[Problem]:
     if suite == "networks":
         return [NetworkProblem(network, batch) for network in NETWORKS for batch in BATCHES]
     if suite == "saturation":
-        fed = [FedProblem(network, bits) for network in FED for bits in FED_BITS]
+        fed: list[Problem] = [FedProblem(network, bits) for network in FED for bits in FED_BITS]
         return [SerialProblem(bits) for bits in SERIAL_BITS] + fed
     if suite == "activity":
-        whole = [ActivityProblem(f"all {len(CONVS)} layers", CONVS, dataflow) for dataflow in DATAFLOWS]
+        whole: list[Problem] = [ActivityProblem(f"all {len(CONVS)} layers", CONVS, dataflow) for dataflow in DATAFLOWS]
         return whole + [ActivityProblem(shape.name, (shape,), DATAFLOWS[0]) for shape in CONVS]
     if suite == "all":
         return problems("matmul") + problems("layers") + problems("networks")
@@ -101,7 +101,9 @@ def contenders(
 def _bound(problem: Problem, own: Callable[..., np.ndarray]) -> Callable[[], np.ndarray]:
     if isinstance(problem, MatmulProblem):
         return lambda: own(problem.a, problem.b)
-    return lambda: own(problem.x, problem.w, **problem.keywords)
+    if isinstance(problem, ConvProblem):
+        return lambda: own(problem.x, problem.w, **problem.keywords)
+    raise AccelsimError(f"{problem.name}: a kernel of your own computes products or convolutions; choose such a suite")
 
 
 def load_kernel(name: str) -> Callable[..., np.ndarray]:

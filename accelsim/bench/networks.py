@@ -53,7 +53,8 @@ class NetworkProblem:
 
     @property
     def macs(self) -> int:
-        return sum(op.loop_nest(self.graph.tensors, self.batch).macs for op in self.graph.mac_ops)
+        macs = [op.loop_nest(self.graph.tensors, self.batch).macs for op in self.graph.mac_ops]
+        return sum(macs)
 
     @functools.cached_property
     def codes(self) -> np.ndarray:
@@ -98,11 +99,13 @@ def _signed(codes: np.ndarray) -> np.ndarray:
 
 def _accumulator_scale(graph: IntegerGraph) -> np.ndarray | None:
     """The scale of an output that is accumulators, which QGemm gives as float32; None for codes."""
+    from accelsim.ops.mac import Linear
+
     last = next(op for op in graph.ops if op.output == graph.outputs[0])
-    if last.kind != "linear" or last.requantizer is not None:
+    if not isinstance(last, Linear) or last.requantizer is not None:
         return None
-    x_scale = np.asarray(graph.tensors[last.inputs[0]].params.scale, np.float64)
-    return x_scale * np.asarray(last.weight_params.scale, np.float64)
+    x_scale = np.asarray(graph.tensors[last.inputs[0]].grid.scale, np.float64)
+    return np.asarray(x_scale * np.asarray(last.weight_params.scale, np.float64))
 
 
 def _check_convolutions(path: str, graph: IntegerGraph) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ def diff(
         raise acs.AccelsimError("--data is needed: an .npz file with the array inputs")
     inputs = read_arrays(data)["inputs"][:samples]
     ours = acs.simulate(load_graph(Path(a)), inputs, spec, keep="all")
+    theirs: Any
     if b.suffix == ".npz":
         theirs = _tensors(b)
     else:

@@ -43,7 +43,7 @@ def accumulation_order(nest: LoopNest, spec: AcceleratorSpec) -> dict[str, Any]:
             f"spec {spec.name!r}: the inner accumulator's span is {inner.span}, but a fold of this "
             f"{spec.array.dataflow} array adds {span} products; leave the span out or set it to {span}"
         )
-    levels = [(outer.bits, outer.overflow, None)]
+    levels: list[tuple[int, str, int | None]] = [(outer.bits, outer.overflow, None)]
     if span is not None:
         levels.insert(0, (inner.bits, inner.overflow, span))
     return {
@@ -57,7 +57,7 @@ def accumulation_order(nest: LoopNest, spec: AcceleratorSpec) -> dict[str, Any]:
 def _check_cuts(spec: AcceleratorSpec, span: int) -> None:
     """A fold must end where a tree or an inner accumulator's span ends."""
     accumulators = spec.array.accumulators
-    steps = {"tree of the order": accumulators.tree_inputs}
+    steps: dict[str, int | None] = {"tree of the order": accumulators.tree_inputs}
     steps.update({f"span of the {level.bits}-bit accumulator": level.span for level in accumulators.levels[:-1]})
     for what, step in steps.items():
         if step and span % step:

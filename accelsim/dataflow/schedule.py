@@ -43,7 +43,8 @@ class Schedules:
 
 def _rooms(level: Level, whole: Ints, parts: dict[str, Ints]) -> list[tuple[Ints, Ints]]:
     """(bits needed, bits there) of a buffer: as a whole, and of each operand that has ways of its own."""
-    shares, kept = level.way_shares, {}
+    shares = level.way_shares
+    kept: dict[str, Ints] = {}
     for operand, bits in parts.items():
         home = way_of(operand, shares)
         kept[home] = kept.get(home, 0) + bits

@@ -77,6 +77,7 @@ def _lively(model: nn.Module) -> nn.Module:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.8, 1.2)
             nn.init.uniform_(module.bias, -0.2, 0.2)
+            assert module.running_mean is not None and module.running_var is not None  # as built
             module.running_mean.uniform_(-0.1, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return model.eval()

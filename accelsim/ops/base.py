@@ -42,6 +42,13 @@ class TensorInfo:
     def bits(self) -> int:
         return self.params.bits
 
+    @property
+    def grid(self) -> QuantParams:
+        """The grid of codes; AccelsimError for accumulators, which no operator of codes reads."""
+        if not isinstance(self.params, QuantParams):
+            raise AccelsimError("a tensor of accumulators stands where codes are read")
+        return self.params
+
 
 @dataclass(frozen=True)
 class Computed:

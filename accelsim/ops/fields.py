@@ -16,7 +16,7 @@ from accelsim.errors import AccelsimError
 
 def check_fields(value: Any, what: str) -> None:
     """Raises AccelsimError naming the first field of a dataclass whose value has another type than declared."""
-    for name, annotation in _annotations(type(value)).items():
+    for name, annotation in _annotations(type(value)).items():  # type: ignore[arg-type]  # a type can be hashed
         found = getattr(value, name)
         if not _fits(found, annotation):
             expected = getattr(annotation, "__name__", str(annotation))

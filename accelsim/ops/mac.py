@@ -77,6 +77,9 @@ class MacOp(Op):
         fused = None if self.requantizer is None else self.requantizer.kwargs()
         return self._step(shapes[0], dtypes[0], accelsim_kernels, workers, requantize=fused, **array)
 
+    def loop_nest(self, tensors: Mapping[str, TensorInfo], batch: int) -> LoopNest:
+        raise NotImplementedError
+
     def _compute(self, x: np.ndarray, kernels: Any, **keywords: Any) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 

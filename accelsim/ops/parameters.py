@@ -34,7 +34,7 @@ def add_parameters(numerics: OperatorNumerics, a: QuantParams, b: QuantParams, y
     if max(a.bits, b.bits) == 16 and not all(p.signed and p.symmetric for p in (a, b)):
         headroom = 14  # 17-bit differences still fit int32
     common = 2.0 * max(a.scale, b.scale)
-    inside = numerics.scheme.startswith("tosa")
+    inside = numerics.rescaling.startswith("tosa")
     gain = 2.0**headroom if inside else 1.0
     parameters: dict[str, Any] = {"scheme": numerics.scheme, "left_shift": 0 if inside else headroom}
     for prefix, scale in (
@@ -42,7 +42,7 @@ def add_parameters(numerics: OperatorNumerics, a: QuantParams, b: QuantParams, y
         ("b_", gain * b.scale / common),
         ("", common / (2.0**headroom * y.scale)),
     ):
-        for name, value in decompose(numerics.scheme, scale).items():
+        for name, value in decompose(numerics.rescaling, scale).items():
             parameters[f"{prefix}{name}"] = value
     return parameters
 
@@ -64,15 +64,15 @@ def mean_scale_parameters(numerics: OperatorNumerics, x: QuantParams, y: QuantPa
     TensorFlow Lite (reduce.h) divides the integer multiplier by the count, truncating; the others decompose
     s_x / (s_y * count).
     """
-    if numerics.scheme.startswith(("tflite", "cmsis")):
-        base = decompose(numerics.scheme, (x.scale, 1.0, y.scale), product=numerics.product)
+    if numerics.rescaling.startswith(("tflite", "cmsis")):
+        base = decompose(numerics.rescaling, (x.scale, 1.0, y.scale), product=numerics.product)
         multiplier, shift = base["multiplier"], base["shift"]
         k = min(count.bit_length() - 1, 32, 31 + shift)
         return {"multiplier": (multiplier << k) // count, "shift": shift - k, **numerics.options}
     if numerics.product == "float32":
         scale = float(np.float32(x.scale) / (np.float32(y.scale) * np.float32(count)))
-        return {**decompose(numerics.scheme, scale), **numerics.options}
-    return {**decompose(numerics.scheme, x.scale / (y.scale * count)), **numerics.options}
+        return {**decompose(numerics.rescaling, scale), **numerics.options}
+    return {**decompose(numerics.rescaling, x.scale / (y.scale * count)), **numerics.options}
 
 
 def shift_between(x: QuantParams, y: QuantParams) -> int:

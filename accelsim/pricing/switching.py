@@ -67,7 +67,8 @@ def toggled(
     if rates.array.zero_gating:
         seen[[0, 2]] = np.minimum(1.0, seen[[0, 2]] / np.maximum(1 - plan.problems.mac_zeros, 1e-9))
     effective = np.where(np.isnan(known), np.array(AVERAGE_TOGGLES)[:, None], seen)
-    factor = switching(*effective, rates.technology) / switching(*AVERAGE_TOGGLES, rates.technology)
+    inputs, weights, sums = effective
+    factor = switching(inputs, weights, sums, rates.technology) / switching(*AVERAGE_TOGGLES, rates.technology)
     wires = np.where(np.isnan(known), 1.0, known / AVERAGE_WIRE_TOGGLES)
     scales = dict(zip(("input", "weight", "psum"), wires, strict=True))
     result, scaled = [], np.zeros(len(plan.problems))

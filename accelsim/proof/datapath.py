@@ -141,7 +141,7 @@ def _multiplier(requantizer: Requantizer) -> tuple[int, int, int]:
         return (m << 7, e + 24, 31) if scheme == "qnnpack-q31" else (m, e + 24, 24)
     multiplier, shift = int(params["multiplier"]), int(params["shift"])
     if scheme == "tflite-int16x8":
-        return int(domain.reduced_multiplier(np.int64(multiplier))), shift, 15
+        return int(domain.reduced_multiplier(np.array(multiplier, np.int64))), shift, 15
     return multiplier, shift, 15 if scheme in ("tosa-16", "cmsis-nn-s64") else 31
 
 

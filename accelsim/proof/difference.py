@@ -126,12 +126,11 @@ def _difference(a: Run, op: Op | None, name: str, mask, stage: str, others, gues
     )  # fmt: skip
 
 
-def _stage(a: Run, b: Any, op: Op, others: Mapping[str, np.ndarray]) -> tuple[str, str]:
+def _stage(a: Run, b: Any, op: Any, others: Mapping[str, np.ndarray]) -> tuple[str, str]:
     if not isinstance(op, MacOp):
-        requantizer = getattr(op, "requantizer", None)
         if op.kind == "requantize" and op.inputs[0] in a.tensors:
             acc = a.tensors[op.inputs[0]].astype(np.int64) - op.x_zero_point
-            return "requantize", _guess(requantizer, acc, a.tensors[op.output], others[op.output])
+            return "requantize", _guess(op.requantizer, acc, a.tensors[op.output], others[op.output])
         return "output", ""
     if isinstance(b, Run) and op.name in b.accumulators:
         ours, theirs = a.accumulators[op.name], b.accumulators[op.name]

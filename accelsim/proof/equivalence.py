@@ -24,6 +24,8 @@ _MOST_ACCUMULATORS = 2**36
 #: codes whose thresholds are searched for at once
 _MOST_STEPS = 2**17
 
+_NEEDS_MONOTONE = "thresholds need two monotone schemes: use method='exhaustive'"
+
 
 @dataclass(frozen=True)
 class Counterexample:
@@ -141,21 +143,22 @@ def prove(
         if method == "smt":
             raise AccelsimError("the solver compares two schemes with an integer multiplier, left open")
     common = {"scale": scale, "multiplier": multiplier, "shift": shift, **numbers}
-    sides = make_side(a, params=params_a, **common), make_side(b, params=params_b, **common)
-    domain = _domain(sides, accumulator_range, method)
-    schemes = all(isinstance(side, SchemeSide) for side in sides)
-    if method == "thresholds":
-        if not (schemes and all(side.monotone for side in sides)):
-            raise AccelsimError("thresholds need two monotone schemes: use method='exhaustive'")
-        found = _by_thresholds(*sides, domain, limit)
-        chosen = "thresholds"
+    side_a, side_b = make_side(a, params=params_a, **common), make_side(b, params=params_b, **common)
+    domain = _domain((side_a, side_b), accumulator_range, method)
+    chosen = "thresholds" if method == "thresholds" else "exhaustive"
+    if isinstance(side_a, SchemeSide) and isinstance(side_b, SchemeSide):
+        if method == "thresholds" and not (side_a.monotone and side_b.monotone):
+            raise AccelsimError(_NEEDS_MONOTONE)
+        compare = _by_thresholds if method == "thresholds" else _exhaustive_schemes
+        found = compare(side_a, side_b, domain, limit)
+    elif method == "thresholds":
+        raise AccelsimError(_NEEDS_MONOTONE)
     else:
-        found = _exhaustive_schemes(*sides, domain, limit) if schemes else _exhaustive(*sides, domain, limit)
-        chosen = "exhaustive"
+        found = _exhaustive(side_a, side_b, domain, limit)
     differing, visible, counterexamples = found
     return Proof(
         not (differing or visible), chosen, tuple(counterexamples), differing, visible, time.perf_counter() - start,
-        domain, sides[0].describe(), sides[1].describe(), request,
+        domain, side_a.describe(), side_b.describe(), request,
     )  # fmt: skip
 
 
@@ -207,15 +210,17 @@ def _domain(sides: tuple[Side, Side], wanted: tuple[int, int] | None, method: st
 
 
 def _exhaustive_schemes(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit: int):
-    raw = a.unclamped, b.unclamped
+    raw_a, raw_b = a.unclamped, b.unclamped
     after = [(part, _counts(a, b, part)) for part in _unsettled(a, b, domain)]
     visible = sum(int(counts.sum()) for _, counts in after)
     differing = None
-    if None not in raw:
-        before = _counts(*raw, domain)
-        differing = int(before.sum())
     # sides may be equal before the clamp and still clamp, or move the zero point, otherwise
-    shown, parts = (raw, [(domain, before)]) if differing else ((a, b), after)
+    shown, parts = (a, b), after
+    if raw_a is not None and raw_b is not None:
+        before = _counts(raw_a, raw_b, domain)
+        differing = int(before.sum())
+        if differing:
+            shown, parts = (raw_a, raw_b), [(domain, before)]
     found: list[int] = []
     for low, high in sorted((span for part in parts for span in _blocks(*part)), key=_distance):
         if len(found) >= limit and (not found or abs(found[-1]) < _distance((low, high))):
@@ -314,8 +319,8 @@ def _by_thresholds(a: SchemeSide, b: SchemeSide, domain: tuple[int, int], limit:
 
 
 def _counterexample(acc: int, a: SchemeSide, b: SchemeSide) -> Counterexample:
-    raw = [None if side.unclamped is None else side.unclamped.code(acc) for side in (a, b)]
-    return Counterexample(acc, *raw, a.code(acc), b.code(acc))
+    raw_a, raw_b = (None if side.unclamped is None else side.unclamped.code(acc) for side in (a, b))
+    return Counterexample(acc, raw_a, raw_b, a.code(acc), b.code(acc))
 
 
 def _nearest(acc: int) -> tuple[int, int]:

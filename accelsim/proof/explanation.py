@@ -125,11 +125,11 @@ def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Exp
         taps.append(Tap(position, v, w, v * w, total))
     exact = total + (bias if how["bias_at"] == "after" else 0)
     acc = int(run.accumulators[op.name][index])
-    if op.requantizer is None:
+    requantizer, place = requantizer_of(op, channel)
+    if requantizer is None:
         parameters: dict[str, Any] = {}
         steps = [Stage("accumulator", "acc", acc)]
     else:
-        requantizer, place = requantizer_of(op, channel)
         parameters = _parameters(requantizer, place)
         steps = stages(acc, requantizer.bound(), place)
     if acc != exact:
@@ -155,7 +155,7 @@ def _positions(run: Run, op: MacOp, index: tuple[int, ...]) -> list[tuple[int, .
     if isinstance(op, TransposeConv2d):
         sample, oy, ox, _ = index
         height, width, _ = run.graph.tensors[op.inputs[0]].shape
-        read = []
+        read: list[tuple[int, ...] | None] = []
         for ky, kx, c in np.ndindex(*op.weight.shape[1:]):
             iy, ix = op.source(oy, ky, height, 0), op.source(ox, kx, width, 1)
             read.append(None if iy is None or ix is None else (sample, iy, ix, c))
@@ -175,7 +175,7 @@ def _positions(run: Run, op: MacOp, index: tuple[int, ...]) -> list[tuple[int, .
     return positions
 
 
-def _other(run: Run, op: Op, index: tuple[int, ...]) -> list[Stage]:
+def _other(run: Run, op: Any, index: tuple[int, ...]) -> list[Stage]:
     """What went into an element of any other operator."""
     steps = []
     for name in op.inputs:

@@ -57,7 +57,7 @@ def layer_vectors(
     if count < 4:
         raise AccelsimError(f"vectors of a layer need at least 4 samples, got {count}")
     info = graph.tensors[op.inputs[0]]
-    low, high, dtype = info.params.qmin, info.params.qmax, info.params.dtype
+    low, high, dtype = info.grid.qmin, info.grid.qmax, info.grid.dtype
     rng = np.random.default_rng(seed)
     x = rng.integers(low, high + 1, (count, *info.shape)).astype(dtype)
     found = certify(graph, spec)

@@ -134,7 +134,7 @@ def mutants(requantizer: Requantizer) -> dict[str, tuple[str, Mutant]]:
             ("nudge dropped (floor)", _floor), ("truncation toward zero", _trunc), ("ties up", _half_up),
             ("ties down", _half_down), ("ties away from zero", _half_away), ("ties to even", _half_even),
         ):  # fmt: skip
-            found[name] = ("rounds the exact product otherwise", lambda a, r=rounding: clamp(r(exact(a)) + zero))
+            found[name] = ("rounds the exact product otherwise", _rounded_by(rounding, exact, clamp, zero))
     if bound.name in FLOAT_SCHEMES:
         found |= float_mutants(values[0], lambda rounded: clamp(rounded + zero))
     if bound.scheme.params == ("multiplier", "shift"):
@@ -151,8 +151,14 @@ def mutants(requantizer: Requantizer) -> dict[str, tuple[str, Mutant]]:
         ):  # fmt: skip
             other = _changed(requantizer, *changed)
             if other is not None:
-                found[name] = ("another parameter", lambda a, o=other: code_of(_held(a, o), o))
+                found[name] = ("another parameter", _held_code(other))
     return found
+
+
+def _rounded_by(
+    rounding: Callable[[Fraction], int], exact: Callable[[int], Fraction], clamp: Mutant, zero: int
+) -> Mutant:
+    return lambda a: clamp(rounding(exact(a)) + zero)
 
 
 def _digits(scheme: str) -> int:
@@ -192,6 +198,10 @@ def _narrow_product(multiplier: int, s: int, zero: int, clamp, bits: int) -> Mut
         return clamp(((product + 2 ** (s - 1)) >> s) + zero)
 
     return mutant
+
+
+def _held_code(bound: domain.Bound) -> Mutant:
+    return lambda a: code_of(_held(a, bound), bound)
 
 
 def _changed(requantizer: Requantizer, multiplier: int, shift: int) -> domain.Bound | None:

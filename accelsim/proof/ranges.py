@@ -115,6 +115,8 @@ class Certification:
         if not 0 <= channel < len(layer.high):
             raise AccelsimError(f"layer {name!r} has channels 0 to {len(layer.high) - 1}, not {channel}")
         op = self.graph.op(name)
+        if not isinstance(op, MacOp):
+            raise op.refuse("a witness is made for convolutions and linear layers")
         how = accumulation_order(op.loop_nest(self.graph.tensors, 1), self.spec)
         return witness(self.graph, op, how, channel, end)
 
@@ -175,11 +177,13 @@ def certify(
     observed = _observed(graph, spec, data) if data is not None else {}
     layers = []
     for op in graph.ops:
-        if op.accumulates:
+        if isinstance(op, (MacOp, BatchMatMul)):
             how = accumulation_order(op.loop_nest(graph.tensors, 1), spec)
-            low, high = observed.get(op.name, (None, None))
-            of = _layer_range if isinstance(op, MacOp) else _product_range
-            layers.append(of(graph, op, how, low, high))
+            seen = observed.get(op.name, (None, None))
+            if isinstance(op, MacOp):
+                layers.append(_layer_range(graph, op, how, *seen))
+            else:
+                layers.append(_product_range(graph, op, how, *seen))
     return Certification(graph, spec, tuple(layers))
 
 
@@ -193,7 +197,7 @@ def _layer_range(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], seen_lo
     """The widest of the ranges at the output positions that read the most of the image."""
     levels = how.get("levels") or [(how["accumulator_bits"], how["overflow"], None)]
     weight, zero = weights_of(op)
-    x = graph.tensors[op.inputs[0]].params
+    x = graph.tensors[op.inputs[0]].grid
     ends, widths = [], []
     for position in positions(graph, op):
         t = terms_of(graph, op, how, position.inside)
@@ -212,7 +216,7 @@ def _product_range(graph: IntegerGraph, op: BatchMatMul, how: Mapping[str, Any],
 
     With folded zero points the correction is bounded by itself, so the range may be wider than what is reached.
     """
-    a, b = (graph.tensors[name].params for name in op.inputs)
+    a, b = (graph.tensors[name].grid for name in op.inputs)
     za, zb = op.a_zero_point, op.b_zero_point
     taps = op.loop_nest(graph.tensors, 1).reduction
     folded = how["zero_point_at"] == "folded"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -103,7 +102,7 @@ def make_side(
         return _named(name, options, scale, multiplier, shift, params, limits)
     if hasattr(which, "codes") and hasattr(which, "accumulator_range"):
         return which
-    if isinstance(which, Callable):
+    if callable(which):
         from accelsim.proof.user_code import PythonRequantizer
 
         return PythonRequantizer(which)
@@ -138,7 +137,7 @@ def _named(
             if multiplier is None or shift is None:
                 raise AccelsimError(f"{name} needs a scale, or {', '.join(wanted)}")
             scale = multiplier * 2.0 ** (shift - 31)
-        how = {"product": None} if isinstance(scale, tuple) else {}
+        how: dict[str, Any] = {"product": None} if isinstance(scale, tuple) else {}
         if name == "finn-thresholds":
             return scheme_side(Requantizer.from_scale(name, scale, **limits))
         return scheme_side(Requantizer(name, {**decompose(name, scale, **how), **options}, **limits))

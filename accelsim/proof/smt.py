@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from accelsim_kernels import domain as legal
+from accelsim_kernels.comparison import unclamped
 from accelsim_kernels.names import SCHEMES
 
 from accelsim.errors import AccelsimError
@@ -80,7 +81,7 @@ def prove_all_multipliers(
         }
     return Proof(
         not found, "smt", tuple(found[: request["limit"]]), None, None, time.perf_counter() - start, domain,
-        *sides, {**request, "shift": shift},
+        sides[0], sides[1], {**request, "shift": shift},
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ class Terms:
         return self.manager.mk_term(self.kinds.AND, inside)
 
 
-def _search(a: str, b: str, shift: int, limits: dict[str, int], most: int) -> list[Counterexample]:
+def _search(a: str, b: str, shift: int, limits: dict[str, Any], most: int) -> list[Counterexample]:
     """Accumulators at which the scalar definitions differ, `most` for each multiplier tried, small ones first."""
     rng = np.random.default_rng(0)
     half = 2 ** (_digits(a) - 1)
@@ -206,11 +207,11 @@ def _search(a: str, b: str, shift: int, limits: dict[str, int], most: int) -> li
         low = max(side.accumulator_range()[0] for side in sides)
         high = min(side.accumulator_range()[1] for side in sides)
         acc = np.unique(np.clip(np.concatenate([np.arange(-4096, 4097), _ties(m, shift, _digits(a))]), low, high))
-        raw = [side.unclamped for side in sides]
+        raw = [SchemeSide(unclamped(side.bound)) for side in sides]
         differ = acc[raw[0].codes(acc) != raw[1].codes(acc)]
         for v in differ[np.argsort(np.abs(differ), kind="stable")][:most].tolist():
-            codes = (side.code(v) for side in (*raw, *sides))
-            found.append(Counterexample(v, *codes, multiplier=m, shift=shift))
+            a_raw, b_raw, a_code, b_code = (side.code(v) for side in (*raw, *sides))
+            found.append(Counterexample(v, a_raw, b_raw, a_code, b_code, multiplier=m, shift=shift))
     return sorted(found, key=lambda c: (abs(c.accumulator), c.accumulator))
 
 

@@ -76,7 +76,7 @@ def weights_of(op: MacOp) -> tuple[np.ndarray, np.ndarray]:
 
 def terms_of(graph: IntegerGraph, op: MacOp, how: Mapping[str, Any], inside: np.ndarray) -> Terms:
     """The terms of a layer's sums as `how` (accumulation_order) walks them, at a position with those taps inside."""
-    x = graph.tensors[op.inputs[0]].params
+    x = graph.tensors[op.inputs[0]].grid
     weight, zero = weights_of(op)
     zx = op.x_zero_point
     bias = np.zeros(len(weight), np.int64) if op.bias is None else op.bias.astype(np.int64)

@@ -90,6 +90,7 @@ class _Compiled:
     """What C and Verilog have in common: a library with accelsim_run(accumulators, count, codes)."""
 
     accumulators: tuple[int, int]
+    _library: Any
 
     def codes(self, acc: np.ndarray) -> np.ndarray:
         given = np.ascontiguousarray(acc, np.int64)

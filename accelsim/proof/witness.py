@@ -74,12 +74,12 @@ def _placed(
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """An input with the taps' codes where the output at the position reads them."""
     info = graph.tensors[op.inputs[0]]
-    x = np.full((1, *info.shape), op.x_zero_point, info.params.dtype)
+    x = np.full((1, *info.shape), op.x_zero_point, info.grid.dtype)
     if not isinstance(op, Conv2d):
         x[:] = codes
         return x, (*[0] * len(info.shape), channel)
     oy, ox = position.at
-    taps = codes.reshape(op.weight.shape[1:])
+    taps = codes.reshape(*op.weight.shape[1:])
     first = channel // (op.weight.shape[0] // op.groups) * op.weight.shape[3]
     for ky, kx in np.ndindex(*taps.shape[:2]):
         iy = oy * op.stride[0] + ky * op.dilation[0] - op.padding[0][0]

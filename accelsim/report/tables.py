@@ -79,8 +79,8 @@ def _data_columns(layer: LayerCost, activity: Activity | None, dram: str) -> Row
         f"data_{dram}_bytes": layer.bytes_at(dram),
         "data_latency_cycles": layer.latency_cycles,
     }
-    names = ("input_zeros", "output_zeros", "mac_zeros")
-    names += ("input_toggles", "weight_toggles", "psum_toggles", "psum_toggles_error")
+    names = ("input_zeros", "output_zeros", "mac_zeros",
+             "input_toggles", "weight_toggles", "psum_toggles", "psum_toggles_error")  # fmt: skip
     return row | {name: getattr(activity, name) if activity else None for name in names}
 
 

@@ -51,7 +51,7 @@ def _verb(name: str, command: object) -> str:
         rows.append(f"| {words} | {_cell(getattr(parameter, 'help', '') or '')}{shown} |")
     about, epilog = command.help.strip(), command.epilog  # type: ignore[attr-defined]
     example = re.sub(r"\[/?bold\]|^Example: ", "", epilog)
-    table = "\n".join(["| | |", "|---|---|", *rows])
+    table = "\n".join(["| option | what it says |", "|---|---|", *rows])
     return f"### accelsim {name}\n\n{_text(about)}\n\nExample: `{example}`\n\n{table}"
 
 

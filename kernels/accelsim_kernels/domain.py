@@ -129,7 +129,8 @@ def bind(name: str, args: tuple = (), *, zero_point=0, qmin=-128, qmax=127, **pa
     lengths = {len(v) for v in (*values, *limits)} - {1}
     if len(lengths) > 1:
         raise ValueError(f"{name}: per-channel parameters of different lengths {sorted(lengths)}")
-    return Bound(name, scheme, values, options, *limits, channels=lengths.pop() if lengths else None)
+    zero, low, high = limits
+    return Bound(name, scheme, values, options, zero, low, high, channels=lengths.pop() if lengths else None)
 
 
 def narrowest_dtype(low: int, high: int) -> np.dtype:

@@ -156,14 +156,14 @@ def _mean_float32(x, taps, count, x_zero_point, zero_point, *, input_scale, scal
 def _counts(x, window, stride, padding, divisor) -> tuple[np.ndarray, list]:
     """Taps that each output counts, (1, OY, OX, 1) int64, and the taps; ValueError where it has none."""
     shape, taps = _taps(x, window, stride, padding, (1, 1))
-    taps = list(taps)
+    kept = list(taps)
     count = np.full((1, *shape[1:3], 1), window[0] * window[1] if divisor == "window" else 0, np.int64)
     if divisor == "valid":
-        for place, _ in taps:
+        for place, _ in kept:
             count[0, place[1], place[2]] += 1
         if (count == 0).any():
             raise ValueError(f"average_pool2d: padding {padding} leaves windows without a single valid tap")
-    return count, taps
+    return count, kept
 
 
 def _taps(x, window, stride, padding, dilation) -> tuple[tuple[int, ...], Iterator]:

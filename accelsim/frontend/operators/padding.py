@@ -92,7 +92,7 @@ class AnyPad:
                 starts, ends = zip(*kept, strict=True)
                 cut = {"starts": starts, "sizes": tuple(e - s for s, e in kept), "strides": (1,) * len(ends)}
                 source = to.between(node, IntegerSlice(name, (source,), name, **cut))
-            value = int(quantize(np.float64(node.attributes["value"]), x))
+            value = int(quantize(np.asarray(node.attributes["value"], np.float64), x))
             grown = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
             to.add(node, IntegerPad(node.name, (source,), node.name, padding=grown, value=value))
             return

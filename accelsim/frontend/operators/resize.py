@@ -115,7 +115,7 @@ class ResizeBilinear:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         numerics = numerics_of(to.profile, "resize_bilinear")
-        how = {"rounding": "half_away"} if numerics is None else dict(numerics.options)
+        how: dict[str, Any] = {"rounding": "half_away"} if numerics is None else dict(numerics.options)
         coordinates = "align-corners" if node.attributes["corners"] else "half-pixel"
         size = node.shape[1], node.shape[2]
         to.add(node, IntegerBilinear(**to.names(node), output_size=size, coordinates=coordinates, **how))

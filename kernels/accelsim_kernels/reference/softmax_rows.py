@@ -56,7 +56,7 @@ def _kept(x, keep, how: dict) -> np.ndarray:
 
 def _by_gemmlowp(row: list[int], multiplier: int, shift: int, diff_min: int, bits: int) -> list[int]:
     largest = max(row)
-    powers = []
+    powers: list[int | None] = []
     for v in row:
         if v - largest < diff_min:
             powers.append(None)
