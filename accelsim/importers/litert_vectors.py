@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accelsim.importers.fixed_point import divided, multiplied
 from accelsim.importers.lowering import Shape
 from accelsim.quant import QuantParams
 from accelsim.requant import decompose
@@ -64,22 +65,11 @@ def operand_tables(x: QuantParams, scale: float, left_shift: int, repeated: bool
     """
     multiplier, shift = (decompose("tflite-double", scale)[name] for name in ("multiplier", "shift"))
     codes = np.arange(x.qmin, x.qmax + 1, dtype=np.int64) - x.zero_point
-    twice = _high(codes << left_shift, multiplier)
-    rounded = twice if shift == 0 else _divided(twice, -shift)
+    twice = multiplied(codes << left_shift, multiplier, 0)
+    rounded = divided(twice, -shift)
     if repeated:
         vector = twice >> -shift
     else:
         left = left_shift + shift
-        vector = _high(codes << left if left >= 0 else codes >> -left, multiplier)
+        vector = multiplied(codes << left if left >= 0 else codes >> -left, multiplier, 0)
     return np.stack([vector, rounded]).astype(np.int32)
-
-
-def _high(x: np.ndarray, multiplier: int) -> np.ndarray:
-    """x * multiplier / 2**31, ties up."""
-    return (x * multiplier + (1 << 30)) >> 31
-
-
-def _divided(x: np.ndarray, exponent: int) -> np.ndarray:
-    """x / 2**exponent, ties away from zero."""
-    rest = x & ((1 << exponent) - 1)
-    return (x >> exponent) + (rest > ((1 << exponent) - 1 >> 1) + (x < 0))

@@ -153,9 +153,17 @@ class Lowering:
 
     # what lowerings emit
 
-    def emit(self, cls: type[Op], op: FileOperator, inputs: Sequence[str], output: int, **fields: Any) -> None:
-        """Append the operator that defines a tensor of the file."""
-        name, params = self.unique[output], self.params(output)
+    def emit(
+        self,
+        cls: type[Op],
+        op: FileOperator,
+        inputs: Sequence[str],
+        output: int,
+        on: QuantParams | None = None,
+        **fields: Any,
+    ) -> None:
+        """Append the operator that defines a tensor of the file; on: its grid where the file gives it none."""
+        name, params = self.unique[output], on or self.params(output)
         if name in self.tensors:
             raise UnsupportedError(f"defines {name!r} a second time")
         wanted = self.sample_shape(output)

@@ -33,5 +33,6 @@ def lowers(*kinds: str) -> Callable[[Lower], Lower]:
 OPERANDS = {
     "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 2, "BATCH_MATMUL": 2, "ADD": 2,
     "SUB": 2, "MUL": 2, "MAXIMUM": 2, "MINIMUM": 2, "MEAN": 2, "SUM": 2, "TRANSPOSE": 2, "PAD": 2, "PADV2": 2,
-    "MIRROR_PAD": 2, "SLICE": 3, "STRIDED_SLICE": 4, "SPLIT": 2, "SPLIT_V": 3, "GATHER": 2,
+    "MIRROR_PAD": 2, "SLICE": 3, "STRIDED_SLICE": 4, "REDUCE_MAX": 2, "REDUCE_MIN": 2, "ARG_MAX": 2,
+    "SQUARED_DIFFERENCE": 2, "SPLIT": 2, "SPLIT_V": 3, "GATHER": 2,
 }  # fmt: skip

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
-from accelsim.importers import tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement  # noqa: F401
+from accelsim.importers import (  # noqa: F401
+    tflite_arithmetic,
+    tflite_functions,
+    tflite_mac,
+    tflite_movement,
+    tflite_reductions,
+)
 from accelsim.importers.tflite_file import TfliteFile, read_tflite
 from accelsim.importers.tflite_walk import Walk
 from accelsim.profiles import load_profile

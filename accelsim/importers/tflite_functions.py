@@ -12,7 +12,7 @@ from accelsim.importers.lowering import Lowering
 from accelsim.importers.registry import LOWERINGS, UnsupportedError, lowers
 from accelsim.importers.tflite_file import FileOperator
 from accelsim.importers.tflite_grids import real_clamp
-from accelsim.importers.tflite_tables import function_table
+from accelsim.importers.tflite_tables import absolute_table, function_table, rsqrt_table
 from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Clamp, Requantize
 from accelsim.ops.float_forms import TableSoftmax
@@ -104,6 +104,15 @@ def _tabulated(op: FileOperator, to: Lowering, function: str) -> None:
 
 LOWERINGS["ELU"] = partial(_tabulated, function="elu")
 LOWERINGS["EXP"] = partial(_tabulated, function="exp")
+LOWERINGS["LOG"] = partial(_tabulated, function="log")
+
+
+@lowers("ABS", "RSQRT")
+def absolute(op: FileOperator, to: Lowering) -> None:
+    x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
+    if max(x.bits, y.bits) > 8:
+        raise UnsupportedError(f"of {x.bits}-bit codes")
+    lut(op, to, op.kind.lower(), (absolute_table if op.kind == "ABS" else rsqrt_table)(x, y))
 
 
 @lowers("GELU")

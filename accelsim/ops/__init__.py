@@ -17,9 +17,11 @@ from accelsim.ops.interpolated import InterpolatedLut
 from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
 from accelsim.ops.norm import LayerNorm, RmsNorm
+from accelsim.ops.pair_lut import PairLut
 from accelsim.ops.pairwise import Maximum, Minimum, Mul, Sub
 from accelsim.ops.pool import AveragePool2d, MaxPool2d, Mean
 from accelsim.ops.prelu import PRelu
+from accelsim.ops.reductions import ArgMax, ReduceExtremum
 from accelsim.ops.resize import ResizeBilinear, ResizeNearest
 from accelsim.ops.shape import Pad, Reshape, Transpose
 from accelsim.ops.slicing import Slice
@@ -53,6 +55,7 @@ OPS: dict[str, type[Op]] = {
         TailedRequantize,
         Clamp,
         Lut,
+        PairLut,
         InterpolatedLut,
         Logistic,
         Tanh,
@@ -70,6 +73,8 @@ OPS: dict[str, type[Op]] = {
         Mean,
         TailedMean,
         FloatReduce,
+        ReduceExtremum,
+        ArgMax,
         ResizeBilinear,
         ResizeNearest,
         Reshape,

@@ -20,7 +20,7 @@ def _pair(rng: Rng, name: str, options: str | None, kind="INT8", same=False) -> 
         b = one.input(other, grid if same else None)
     inputs = [a, b] if rng.random() < 0.7 else [b, a]
     y = one.output(shape, grid if same else (one.grid(0.001, 0.01) if name == "MUL" else one.grid(0.02, 0.1)))
-    fields = {} if same else {"FusedActivationFunction": int(rng.integers(0, 4))}
+    fields = {} if same or name == "SQUARED_DIFFERENCE" else {"FusedActivationFunction": int(rng.integers(0, 4))}
     if options in ("AddOptions", "SubOptions"):
         fields["PotScaleInt16"] = False
     one.model.operator(name, inputs, [y], options, **fields)
@@ -54,9 +54,13 @@ SINGLE["logistic_int16"] = lambda rng: _unary(rng, "LOGISTIC", "INT16", grid=_WI
 SINGLE["tanh_int16"] = lambda rng: _unary(rng, "TANH", "INT16", grid=_WIDE16)
 SINGLE["elu"] = lambda rng: _unary(rng, "ELU")
 SINGLE["gelu"] = lambda rng: _unary(rng, "GELU", options="GeluOptions", Approximate=bool(rng.random() < 0.5))
+SINGLE["exp"] = lambda rng: _unary(rng, "EXP")
+SINGLE["log"] = lambda rng: _unary(rng, "LOG")
+SINGLE["abs"] = lambda rng: _unary(rng, "ABS")
 SINGLE["hard_swish"] = lambda rng: _unary(rng, "HARD_SWISH", options="HardSwishOptions")
 for _name in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"):
     SINGLE[_name.lower()] = lambda rng, n=_name: _unary(rng, n)
+for _name in ("RELU", "RELU6"):
     SINGLE[_name.lower() + "_int16"] = lambda rng, n=_name: _unary(rng, n, "INT16")
 SINGLE["leaky_relu"] = lambda rng: _unary(rng, "LEAKY_RELU", options="LeakyReluOptions", Alpha=rng.uniform(0.01, 0.5))
 SINGLE["leaky_relu_int16"] = lambda rng: _unary(
@@ -64,6 +68,20 @@ SINGLE["leaky_relu_int16"] = lambda rng: _unary(
 )
 SINGLE["requantize"] = lambda rng: _unary(rng, "QUANTIZE", options="QuantizeOptions")
 SINGLE["requantize_int16"] = lambda rng: _unary(rng, "QUANTIZE", "INT16", options="QuantizeOptions")
+
+
+def _rsqrt(rng: Rng) -> Case:
+    """Of what is not negative: the runtime refuses the rest."""
+    one = One(rng)
+    shape = one.shape(16)
+    x = one.input(shape, {**one.grid(), "zero_point": -128})
+    y = one.output(shape, one.grid(0.01, 0.2))
+    one.model.operator("RSQRT", [x], [y])
+    return one.done(y)
+
+
+SINGLE["rsqrt"] = _rsqrt
+SINGLE["squared_difference"] = lambda rng: _pair(rng, "SQUARED_DIFFERENCE", "SquaredDifferenceOptions")
 
 
 def _unsigned(rng: Rng, to_unsigned: bool) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from one_operator import SINGLE, Case, One, Rng, extent
+from one_operator import SINGLE, Case, One, Rng, extent, single
 
 
 def _pool(rng: Rng, name: str, kind="INT8") -> Case:
@@ -43,6 +43,35 @@ def _reduce(rng: Rng, name: str, kind="INT8", axes=None) -> Case:
 for _name in ("MEAN", "SUM"):
     SINGLE[_name.lower()] = lambda rng, n=_name: _reduce(rng, n)
     SINGLE[_name.lower() + "_int16"] = lambda rng, n=_name: _reduce(rng, n, "INT16")
+
+
+def _extremum(rng: Rng, name: str) -> Case:
+    one = One(rng)
+    shape, grid = [*one.shape(7, 3, 4)], one.grid()
+    gone = {int(axis) for axis in rng.choice(np.arange(1, len(shape)), rng.integers(1, len(shape)), replace=False)}
+    keep = bool(rng.random() < 0.5)
+    x = one.input(shape, grid)
+    at = one.constant(np.array([axis - len(shape) * int(rng.integers(0, 2)) for axis in gone], np.int32))
+    kept = [1 if a in gone else n for a, n in enumerate(shape)]
+    y = one.output([n for a, n in enumerate(kept) if keep or a not in gone], grid)
+    one.model.operator(name, [x, at], [y], "ReducerOptions", KeepDims=keep)
+    return one.done(y)
+
+
+SINGLE["reduce_max"] = lambda rng: _extremum(rng, "REDUCE_MAX")
+SINGLE["reduce_min"] = lambda rng: _extremum(rng, "REDUCE_MIN")
+
+
+@single
+def arg_max(rng):
+    one = One(rng)
+    shape = one.shape(7, 2, 4)
+    axis = int(rng.integers(1, len(shape)))
+    x = one.input(shape)
+    at = one.constant(np.array(axis, np.int32))
+    y = one.model.tensor("places", [n for a, n in enumerate(shape) if a != axis], "INT32")
+    one.model.operator("ARG_MAX", [x, at], [y], "ArgMaxOptions", OutputType=2)
+    return one.done(y)
 
 
 def _resize(rng: Rng, name: str, options: str, kind="INT8") -> Case:

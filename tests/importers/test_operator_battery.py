@@ -10,7 +10,7 @@ from litert_runtime import ours
 from single_operators import SINGLE
 
 import accelsim as acs
-from accelsim.importers import tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement
+from accelsim.importers import tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement, tflite_reductions
 from accelsim.importers.tflite import lower_tflite
 from accelsim.importers.tflite_file import parse_tflite
 from accelsim.ops import OPS
@@ -76,6 +76,6 @@ def test_the_files_use_every_operator() -> None:
             for profile in PROFILES:
                 found = lowered(name, seed, profile)
                 used |= set() if found is None else {op.kind for op in found[0].graph.ops}
-    modules = (tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement)
+    modules = (tflite_arithmetic, tflite_functions, tflite_mac, tflite_movement, tflite_reductions)
     emitted = {cls.kind for module in modules for cls in vars(module).values() if cls in OPS.values()}
     assert emitted - used == {Embedding.kind}
