@@ -11,7 +11,8 @@ from accelsim.graph import IntegerGraph
 from accelsim.importers import onnx_functions, onnx_integer, onnx_mac, onnx_movement, onnx_pairs  # noqa: F401
 from accelsim.importers.onnx_build import build
 from accelsim.importers.onnx_file import OnnxFile, read_onnx
-from accelsim.importers.onnx_lowering import FLOAT_KERNELS, INTEGER_KERNELS, Codes, Lowering
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_values import FLOAT_KERNELS, INTEGER_KERNELS, Codes
 from accelsim.profiles import load_profile
 
 #: key of a file's metadata that names the profile it was written for

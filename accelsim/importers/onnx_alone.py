@@ -9,7 +9,7 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.importers.onnx import LoweredOnnx, lower_onnx
-from accelsim.importers.onnx_lowering import NHWC
+from accelsim.importers.onnx_values import NHWC
 from accelsim.importers.replay_steps import Tensors, run_ops
 from accelsim.ops.base import Op
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from accelsim.importers.onnx_file import FileNode
 from accelsim.importers.onnx_functions import COMPOSED, is_function, real_codes, real_function
-from accelsim.importers.onnx_lowering import Codes, Pending, Real, RealKnown, Unit
+from accelsim.importers.onnx_values import Codes, Pending, Real, RealKnown, Unit
 
 _PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Max": np.maximum, "Min": np.minimum,

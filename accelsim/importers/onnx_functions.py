@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 from accelsim_kernels import mlas
 
-from accelsim.importers.onnx_lowering import (
+from accelsim.importers.onnx_lowering import Lowering, limits
+from accelsim.importers.onnx_mac import image_size, images, window
+from accelsim.importers.onnx_values import (
     FILE,
     FLOAT_KERNELS,
     INTEGER_KERNELS,
     NHWC,
     UNITS,
-    Lowering,
     Unit,
     UnsupportedError,
     graph_axis,
-    limits,
     refuse_unless,
     register,
     sample_axis,
 )
-from accelsim.importers.onnx_mac import image_size, images, window
 from accelsim.ops.float_pool import FloatAveragePool
 from accelsim.ops.lookup import Lut
 from accelsim.ops.parameters import mean_scale_parameters

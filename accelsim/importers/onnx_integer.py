@@ -6,17 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.onnx_build import codes_of
 from accelsim.importers.onnx_file import FileNode
-from accelsim.importers.onnx_lowering import (
-    INTEGER_NODES,
-    Lowering,
-    Real,
-    RealKnown,
-    Unit,
-    UnsupportedError,
-    register,
-)
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_quantizers import codes_of
+from accelsim.importers.onnx_values import INTEGER_NODES, Real, RealKnown, Unit, UnsupportedError, register
 
 _PAIRS = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
 _UNARY = {"QLinearSigmoid": "Sigmoid", "QLinearLeakyRelu": "LeakyRelu", "QLinearSoftmax": "Softmax",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim.importers.onnx_file import FileNode
-from accelsim.importers.onnx_lowering import BITS, FILE, Codes, Lowering, UnsupportedError, refuse_unless
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_values import BITS, FILE, Codes, UnsupportedError, refuse_unless
 from accelsim.ops.lookup import Embedding, Lut
 from accelsim.quant import QuantParams
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.onnx_lowering import (
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_values import (
     FILE,
     NHWC,
     UNITS,
     Codes,
-    Lowering,
     Real,
     RealKnown,
     Unit,

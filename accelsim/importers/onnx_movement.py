@@ -7,12 +7,14 @@ import math
 import numpy as np
 
 from accelsim.importers.onnx_file import FileNode
-from accelsim.importers.onnx_lowering import (
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_mac import window_of
+from accelsim.importers.onnx_resize import nearest_places
+from accelsim.importers.onnx_values import (
     FILE,
     MOVES,
     NHWC,
     Codes,
-    Lowering,
     Real,
     Shape,
     graph_axis,
@@ -20,8 +22,6 @@ from accelsim.importers.onnx_lowering import (
     register,
     sample_axis,
 )
-from accelsim.importers.onnx_mac import window_of
-from accelsim.importers.onnx_resize import nearest_places
 from accelsim.ops.lookup import Gather
 from accelsim.ops.pool import MaxPool2d
 from accelsim.ops.shape import Pad, Reshape, Transpose

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from accelsim.importers.onnx_functions import table
-from accelsim.importers.onnx_lowering import (
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_values import (
     FLOAT_KERNELS,
     INTEGER_KERNELS,
     UNITS,
-    Lowering,
     Real,
     RealKnown,
     Unit,

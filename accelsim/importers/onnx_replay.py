@@ -14,8 +14,8 @@ from accelsim.graph import IntegerGraph
 from accelsim.importers import onnx_runtime
 from accelsim.importers.onnx import LoweredOnnx, lower_onnx
 from accelsim.importers.onnx_alone import Alone, matching
-from accelsim.importers.onnx_file import read_onnx
-from accelsim.importers.onnx_lowering import FLOAT_KERNELS, Codes
+from accelsim.importers.onnx_file import OnnxFile, read_onnx
+from accelsim.importers.onnx_values import FLOAT_KERNELS, Codes
 from accelsim.importers.replay_data import match, read_arrays
 from accelsim.importers.replay_report import OperatorReplay, Replay, TensorComparison
 from accelsim.importers.replay_steps import BATCH, Tensors, run_ops, runtime_accumulators
@@ -51,7 +51,7 @@ def replay_onnx(
     else:
         found["onnxruntime"] = onnx_runtime.version()
         file, data = onnx_runtime.optimized(model, kind)
-        lowered = lower_onnx(file, profile or FLOAT_KERNELS)
+        lowered = _as_optimized(file, profile, model, kind)
     graph = lowered.graph
     given = match(_arrays(x, graph.inputs), list(graph.inputs), "input")
     codes = input_codes(graph, {n: _batched(v, graph.tensors[n].shape) for n, v in given.items()}, accelsim_kernels)
@@ -79,6 +79,18 @@ def replay_onnx(
         versions=found,
         notes=graph.notes,
     )
+
+
+def _as_optimized(file: OnnxFile, profile: str | None, model: str | Path, kind: str) -> LoweredOnnx:
+    """The file as the runtime runs it; where that cannot be read, the reason is first looked for in the file itself."""
+    try:
+        return lower_onnx(file, profile or FLOAT_KERNELS)
+    except AccelsimError as error:
+        lower_onnx(read_onnx(model), profile)
+        lower = "onnxruntime-extended, onnxruntime-basic or onnxruntime-disable-all"
+        raise AccelsimError(
+            f"as ONNX Runtime optimises it for {kind!r}, {error} Compare at a lower level: {lower}."
+        ) from (error)
 
 
 def _in_parts(graph: IntegerGraph, codes: Tensors, arrays: Arrays) -> Tensors:

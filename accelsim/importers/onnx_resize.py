@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from accelsim.importers.onnx_file import FileNode
-from accelsim.importers.onnx_lowering import Codes, Lowering, refuse_unless
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_values import Codes, refuse_unless
 
 _F = np.float32
 _LONGEST = 1 << 16

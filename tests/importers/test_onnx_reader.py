@@ -11,6 +11,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_forms import FORMS, Form  # noqa: E402
 from onnx_networks import quantized  # noqa: E402
 
 from accelsim.errors import AccelsimError  # noqa: E402
@@ -21,7 +22,9 @@ from accelsim.importers.onnx_file import parse_onnx  # noqa: E402
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("onnx")
-    return [quantized(folder, form, "QInt8", "QInt8", True).read_bytes() for form in ("QDQ", "QOperator")]
+    found = [quantized(folder, form, "QInt8", "QInt8", True).read_bytes() for form in ("QDQ", "QOperator")]
+    shapes = ["shape_arithmetic", "resize_half_pixel", "split_uneven", "functions_of_several_nodes", "pad_reflect"]
+    return [*found, *(form.build(FORMS[name](form)) for name in shapes for form in [Form()])]
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
@@ -40,12 +43,57 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+#: numbers that lengths, axes and offsets may claim to be
+CLAIMS = [0, 1, -1, -2, 2, 3, 7, 255, 1 << 16, (1 << 31) - 1, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]
+
+
+KINDS = ["Conv", "Gemm", "Reshape", "Concat", "Slice", "Split", "Resize", "Pad", "Gather", "Cast", "Expand", "Range",
+         "ConstantOfShape", "MatMul", "Transpose", "Squeeze", "Shape", "Softmax", "MaxPool", "DepthToSpace"]  # fmt: skip
+
+
+def restructure(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file that parses, with wrong names, numbers and types: cycles, gigabytes, negative lengths among them."""
+    proto = onnx.ModelProto.FromString(data)
+    graph = proto.graph
+    names = [name for node in graph.node for name in (*node.input, *node.output)]
+    pick = lambda many: many[int(rng.integers(len(many)))]  # noqa: E731
+    for _ in range(rng.integers(1, 5)):
+        node, constant, kind = pick(graph.node), pick(graph.initializer), rng.integers(9)
+        numbers = [a for a in node.attribute if a.type in (a.INT, a.INTS, a.FLOAT)]
+        if kind == 0 and len(node.input):
+            node.input[int(rng.integers(len(node.input)))] = pick(names)
+        elif kind == 1 and len(node.output):
+            node.output[int(rng.integers(len(node.output)))] = pick(names)
+        elif kind == 2:
+            del constant.dims[:]
+            constant.dims.extend(pick(CLAIMS) for _ in range(rng.integers(0, 6)))
+        elif kind == 3:
+            constant.data_type = int(rng.integers(0, 27))
+        elif kind == 4 and numbers:
+            attribute = pick(numbers)
+            attribute.i, attribute.f = pick(CLAIMS), float(pick([0.0, -1.0, 1e38, np.nan, np.inf]))
+            attribute.ints[:] = [pick(CLAIMS) for _ in range(rng.integers(0, 5))]
+        elif kind == 5:
+            node.op_type = pick(KINDS)
+        elif kind == 6:
+            pick(graph.input).type.tensor_type.shape.dim.add(dim_value=pick(CLAIMS))
+        elif kind == 7:
+            data = constant.raw_data
+            constant.raw_data = data[: rng.integers(len(data) + 1)] if rng.integers(2) else rng.bytes(len(data))
+        else:
+            constant.data_location = TensorProto.EXTERNAL
+            for key in ("location", "offset", "length"):
+                constant.external_data.add(key=key, value=str(pick([*CLAIMS, "/etc/hostname", "..", "\0"])))
+    return proto.SerializeToString()
+
+
 def fuzz(files: list[bytes], count: int, seed: int) -> tuple[int, int]:
     rng = np.random.default_rng(seed)
     read = refused = 0
     for index in range(count):
+        data = (restructure if index % 3 == 0 else mutate)(files[index % len(files)], rng)
         try:
-            lower_onnx(parse_onnx(mutate(files[index % len(files)], rng), Path("/nowhere/model.onnx")))
+            lower_onnx(parse_onnx(data, Path("/nowhere/model.onnx")))
             read += 1
         except AccelsimError:
             refused += 1

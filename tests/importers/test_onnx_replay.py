@@ -95,3 +95,14 @@ def test_accumulators_of_an_accelerator(tmp_path):
     assert not found.equal
     first = next(row for row in found.operators if row.differing)
     assert "Conv" in first.kind and first.alone.differing == first.differing
+
+
+def test_files_that_cannot_be_compared(tmp_path):
+    """A float network: ONNX Runtime may have turned it into operators of its own, but what is wrong is the file."""
+    from onnx_networks import float_network
+
+    path = tmp_path / "float.onnx"
+    float_network(path)
+    for against in ("onnxruntime", "onnxruntime-disable-all"):
+        with pytest.raises(AccelsimError, match="Nothing in it is quantized: onnxruntime.quantization"):
+            acs.replay(path, images(2, 1), against)
