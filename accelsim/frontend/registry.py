@@ -45,6 +45,7 @@ class Operator(Protocol):
     follows: works wherever the batch stands (batch_place.py), as it looks at the last dimension at most.
     anywhere: works wherever the batch stands; capture takes torch's result (a fake tensor) instead of a shape, and
         says where the batch goes.
+    word: what its layers are called behind their module's path, where that is not torch's name of the call.
     decompose: None, or a function of a captured node that gives the nodes it consists of, the last by its name.
     """
 

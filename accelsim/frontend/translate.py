@@ -171,7 +171,8 @@ class _Translation:
     def _add(self, node: Any, operator: Operator, captured: Captured | Ref, layer: str, where: str) -> Ref:
         if isinstance(captured, Ref):
             return captured
-        name = _unique(layer if operator.owns_module else _join(layer, node.name), self.names)
+        word = getattr(operator, "word", node.name)
+        name = _unique(layer if operator.owns_module and layer else _join(layer, word), self.names)
         shape, place = captured.shape, captured.place or FIRST
         assert shape is not None
         self.nodes.append(

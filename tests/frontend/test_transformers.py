@@ -105,7 +105,7 @@ def test_close_to_float_and_equal_to_the_reference(name: str, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["tokens", "written out", "rms norm block"])
 @pytest.mark.parametrize(
     ("profile", "least_db"),
-    [("onnxruntime", 25), ("tosa-single", 28), ("nvdla", 15), ("gemmini", 15), ("shift-only", 15), ("cmsis-nn", 28)],
+    [("onnxruntime", 32), ("tosa-single", 32), ("shift-only", 27), ("cmsis-nn", 32), ("tflite-reference", 32)],
 )
 def test_profiles(name: str, profile: str, least_db: int) -> None:
     make, x, _ = NETWORKS[name]
@@ -115,6 +115,12 @@ def test_profiles(name: str, profile: str, least_db: int) -> None:
     assert acs.evaluate(graph, (x, None), float_model=model, activity_samples=0).sqnr_db > least_db
     codes = [acs.simulate(graph, x[:2].numpy(), backend=b).output for b in ("numba", "reference")]
     np.testing.assert_array_equal(*codes)
+
+
+def test_a_profile_without_additions_says_so() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(AccelsimError, match="layer 'add' under profile 'nvdla': .* does not define operator 'add'"):
+        acs.from_torch(Block(16, 2, nn.LayerNorm).eval(), REAL, profile="nvdla")
 
 
 @pytest.mark.slow

@@ -63,7 +63,9 @@ class MatMul:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         a, b, y = (to.params(t) for t in (*node.inputs, node))
-        numerics = to.profile.operator("batch_matmul").for_activations(max(a.bits, b.bits))
+        # runtimes without an operator of its own multiply two activations as they do weights
+        numerics = numerics_of(to.profile, "batch_matmul") or to.profile.operator("linear")
+        numerics = numerics.for_activations(max(a.bits, b.bits))
         to.add(
             node,
             BatchMatMul(
@@ -176,6 +178,8 @@ def _own_grid(input_bits: int, y: QuantParams) -> QuantParams:
 @lowers(aten.scaled_dot_product_attention.default)
 class Attention:
     """softmax(q kᵀ scale + bias, where the mask keeps) v, of (batch, heads, length, depth); taken apart below."""
+
+    word = "sdpa"  # in the names of its parts
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
