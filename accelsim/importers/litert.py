@@ -16,14 +16,17 @@ from accelsim.errors import AccelsimError
 from accelsim.importers.stages import Stages
 from accelsim.importers.tflite_file import TfliteFile
 
+_REFERENCE = "BUILTIN_REF"
 #: name on the command line -> resolver of LiteRT's Interpreter
 RESOLVERS = {
     "litert": "AUTO",
     "litert-xnnpack": "AUTO",
     "litert-ruy": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
-    "litert-ref": "BUILTIN_REF",
-    "litert-reference": "BUILTIN_REF",
+    "litert-ref": _REFERENCE,
+    "litert-reference": _REFERENCE,
 }
+#: exponentials of a row that its reference softmax cannot divide by: an assertion then ends the whole process
+_MOST_EXPONENTIALS = 2.0**9
 _OUTPUTS = 2  # field of SubGraph
 
 
@@ -47,7 +50,7 @@ class Session:
     def __init__(self, file: TfliteFile, kind: str, batch: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        self.file, self.batch = file, batch
+        self.file, self.kind, self.batch = file, kind, batch
         wanted = [index for op in file.operators for index in op.outputs if file.tensors[index].constant is None]
         #: numbers of the tensors that a run shows
         self.shown = tuple(dict.fromkeys([*file.outputs, *wanted]))
@@ -105,6 +108,27 @@ class Session:
 
         self.run(inputs, keep, stages)
         return found
+
+
+def check_softmax(file: TfliteFile, kind: str, codes: Mapping[int, np.ndarray]) -> None:
+    """AccelsimError where LiteRT would end the process instead of reporting an error.
+
+    codes: inputs of the file's softmax operators by tensor number. Source: gemmlowp fixedpoint.h, RoundingDivideByPOT
+    takes exponents of up to 31.
+    """
+    if RESOLVERS[kind] != _REFERENCE:
+        return
+    for op in file.operators:
+        if op.kind != "SOFTMAX" or op.inputs[0] not in codes or file.tensors[op.outputs[0]].type != "INT8":
+            continue
+        x = codes[op.inputs[0]].astype(np.float64)
+        beta = float(op.options.Beta()) * float(file.tensors[op.inputs[0]].scale[0])
+        total = np.exp(beta * (x - x.max(axis=-1, keepdims=True))).sum(axis=-1).max()
+        if total >= 0.999 * _MOST_EXPONENTIALS:
+            raise AccelsimError(
+                f"{op.where}: LiteRT's reference softmax ends the process where the exponentials of a row add up to "
+                f"{_MOST_EXPONENTIALS:.0f} or more (here {total:.0f}): replay against litert-ruy, or stored outputs"
+            )
 
 
 @contextmanager

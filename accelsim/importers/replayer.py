@@ -116,6 +116,9 @@ class Replayer:
                 ours = run_graph(lowered.graph, codes, arrays, room)
             outputs = {name: ours[name].copy() for name in lowered.graph.outputs}
             new = None
+            if self._session is not None:
+                by_index = {index: ours[name] for index, name in lowered.names.items() if name in ours}
+                litert.check_softmax(lowered.file, self._session.kind, by_index)
             if self._session is not None and not detect and matching is None:
                 new = self._equal(lowered, ours, fed, outputs, stages)
             if new is None:
