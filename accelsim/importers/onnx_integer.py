@@ -38,6 +38,8 @@ def _bias(node: FileNode, to: Lowering, place: int, x: Any, weights: Any) -> Rea
     codes = to.optional_constant(node, place, "bias")
     if codes is None:
         return None
+    if not isinstance(x, Real) or not isinstance(weights, RealKnown):
+        raise UnsupportedError("its first operand must be an activation, and its weights constants")
     if codes.dtype != np.int32:
         raise UnsupportedError(f"a bias of {codes.dtype}; int32 is read")
     scale = (np.float64(x.params.scale) * weights.scale.astype(np.float64)).astype(np.float32)

@@ -19,6 +19,8 @@ from accelsim.importers.onnx_values import FLOAT_KERNELS, Codes
 from accelsim.importers.replay_data import match, read_arrays
 from accelsim.importers.replay_report import OperatorReplay, Replay, TensorComparison
 from accelsim.importers.replay_steps import BATCH, Tensors, run_ops, runtime_accumulators
+from accelsim.ops.base import Op
+from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.quant import AccumulatorParams, dequantize
 from accelsim.simulator import accumulation_orders, as_array, input_codes
 from accelsim.versions import versions
@@ -135,10 +137,17 @@ def _rows(
             matches = tuple(p for p, result in found.items() if result is not None and np.array_equal(result, values))
         node = lowered.file.nodes[index]
         own = None if by_itself is None else _compare(name, by_itself, values)
-        scheme = next((op.requantizer.scheme for op in lowered.graph.ops
-                       if op.output == tensor and getattr(op, "requantizer", None) is not None), None)  # fmt: skip
+        scheme = next((_scheme(op) for op in lowered.graph.ops if op.output == tensor), None)
         rows.append(OperatorReplay(node.index, f"{node.kind} {node.name}", (compared,), own, scheme, matches))
     return tuple(sorted(rows, key=lambda row: row.index))
+
+
+def _scheme(op: Op) -> str | None:
+    """How an operator rescales, by name."""
+    if isinstance(op, FloatConv2d | FloatLinear | FloatBatchMatMul):
+        return "float32 sums"
+    requantizer = getattr(op, "requantizer", None)
+    return requantizer.scheme if requantizer is not None else getattr(op, "arithmetic", None)
 
 
 def _outputs(graph: IntegerGraph, ours: Tensors, seen: Mapping[str, np.ndarray]) -> tuple[TensorComparison, ...]:

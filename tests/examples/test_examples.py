@@ -14,6 +14,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 #: what an example must print and leave behind
 EXPECTED = {
+    "onnx_roundtrip": (["equal in every element", "the same codes"], ["costs.onnx", "float.onnx", "model.onnx"]),
     "quickstart": (["accuracy", "µJ"], ["report.html"]),
     "own_network": (["integer outputs", "energy_pj"], ["detector.safetensors"]),
     "custom_spec": (["16-bit accumulators", "20-bit accumulators"], []),

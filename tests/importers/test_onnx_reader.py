@@ -47,8 +47,8 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 CLAIMS = [0, 1, -1, -2, 2, 3, 7, 255, 1 << 16, (1 << 31) - 1, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]
 
 
-KINDS = ["Conv", "Gemm", "Reshape", "Concat", "Slice", "Split", "Resize", "Pad", "Gather", "Cast", "Expand", "Range",
-         "ConstantOfShape", "MatMul", "Transpose", "Squeeze", "Shape", "Softmax", "MaxPool", "DepthToSpace"]  # fmt: skip
+KINDS = ["Conv", "Gemm", "Reshape", "Concat", "Slice", "Split", "Resize", "Pad", "Gather", "Cast", "Expand",
+         "Range", "ConstantOfShape", "MatMul", "Transpose", "Squeeze", "Shape", "Softmax", "MaxPool"]  # fmt: skip
 
 
 def restructure(data: bytes, rng: np.random.Generator) -> bytes:
