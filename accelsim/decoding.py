@@ -65,7 +65,7 @@ class CachedDecoder:
         if not self._past:
             for cache in self._cached.caches:
                 info = tensors[cache.past]
-                self._past[cache.past] = np.full((len(tokens), *info.shape), cache.empty, info.params.dtype)
+                self._past[cache.past] = np.full((len(tokens), *info.shape), cache.empty, info.grid.dtype)
         if any(len(past) != len(tokens) for past in self._past.values()):
             raise AccelsimError("the number of sequences changed: reset() begins anew")
         inputs = {

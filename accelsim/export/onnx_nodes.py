@@ -152,7 +152,7 @@ def _softmax(build: Build, op: Any) -> None:
 def _requantize(build: Build, op: Any) -> None:
     """Another grid, a clamp, or both; where the codes are multiplied as well, a table."""
     limits = _limits(op) if op.kind != "clamp" else (op.qmin, op.qmax)
-    x, y = (build.graph.tensors[name].params for name in (op.inputs[0], op.output))
+    x, y = (build.graph.tensors[name].grid for name in (op.inputs[0], op.output))
     if y.bits > 8 or x.bits > 8:
         numbers = np.arange(x.qmin, x.qmax + 1, max(1, (x.qmax - x.qmin) // 4096)).astype(x.dtype)
     else:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from accelsim.frontend.float_graph import FloatGraph, rewrite
+from accelsim.frontend.float_graph import FloatGraph, FloatNode, rewrite
 from accelsim.frontend.operators.shape import Reshape
 
 
 def decomposed(graph: FloatGraph) -> FloatGraph:
     """The graph with every node that has a `decompose` replaced by the nodes it consists of."""
-    nodes = []
+    nodes: list[FloatNode] = []
     for node in graph.nodes:
         nodes += node.operator.decompose(node) if node.operator.decompose else (node,)
     return replace(graph, nodes=tuple(nodes))
@@ -18,7 +19,7 @@ def decomposed(graph: FloatGraph) -> FloatGraph:
 
 def joined_reshapes(graph: FloatGraph) -> FloatGraph:
     """Changes of shape one behind the other as one, and none where the last shape is the first."""
-    sources = {}
+    sources: dict[str, Any] = {}
     shapes, replaced, renamed = graph.shapes(), {}, {}
     for node in graph.nodes:
         if node.operator is Reshape:

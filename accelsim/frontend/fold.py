@@ -31,8 +31,8 @@ def fold_batch_norm(graph: FloatGraph) -> FloatGraph:
         before = nodes.get(source)
         alone = len(users[source]) == 1 and source not in graph.outputs
         # behind a fully connected layer over sequences, batch norm works on another axis than the layer does
-        channels_match = before is not None and (before.operator is not Linear or len(before.shape) == 1)
-        if channels_match and before.operator in MAC_LAYERS and alone:
+        channels_match = before is None or before.operator is not Linear or len(before.shape) == 1
+        if before is not None and channels_match and before.operator in MAC_LAYERS and alone:
             replaced[source] = _scaled(before, norm)
             dropped[norm.name] = source
         else:

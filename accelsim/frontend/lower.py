@@ -168,7 +168,7 @@ class Lowering:
         if numerics.arithmetic == "requantize":
             count = math.prod(node.inputs[0].shape[axis] for axis in node.attributes.get("axes", (1, 2)))
             scaling = mean_scale_parameters(numerics, x, y, count)
-            requantizer = Requantizer(numerics.scheme, scaling, y.zero_point, **clamp)
+            requantizer = Requantizer(numerics.rescaling, scaling, y.zero_point, **clamp)
         else:
             params = {"shift": shift_between(x, y), **numerics.options}
         return {
@@ -292,7 +292,7 @@ class Lowering:
         """What brings a product of (input scale, weight scale) to the node's grid and clamp."""
         y = self.params(node)
         requantizer = Requantizer.from_scale(
-            numerics.scheme,
+            numerics.rescaling,
             scales,
             zero_point=y.zero_point,
             **self.clamp_codes(node),

@@ -121,10 +121,10 @@ def known_tensors(lowered: LoweredFile, values: Mapping[int, np.ndarray]) -> Ten
             raise AccelsimError(f"tensor {name!r} has {array.size} elements, not a multiple of {info.elements}")
         array = array.reshape(-1, *info.shape)
         if array.dtype.kind == "f":
-            array = np.rint(array.astype(np.float64) / info.params.scale).astype(np.int64) + info.params.zero_point
+            array = np.rint(array.astype(np.float64) / info.grid.scale).astype(np.int64) + info.grid.zero_point
         elif name in known:
             continue
-        known[name] = array.astype(info.params.dtype, copy=False)
+        known[name] = array.astype(info.grid.dtype, copy=False)
     return known
 
 

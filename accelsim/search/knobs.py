@@ -156,7 +156,7 @@ class SpecBuilder:
         try:
             changed = {part: self._part(part, ks, number, index) for part, ks in self._by_part.items()}
             spec = base.model_copy(update=changed)
-            spec._hierarchy()
+            spec._hierarchy()  # type: ignore[operator]  # pydantic's validator, called once more
         except (AccelsimError, ValueError):  # parts that only fit together: all at once says what is wrong
             spec = base.replace(**self._changes(self.space.hardware, number, index))
         return spec
@@ -170,7 +170,8 @@ class SpecBuilder:
         return self._parts[key]
 
     def _changes(self, knobs: Iterable[int], number: int, index: Sequence[int]) -> dict[str, Any]:
-        base, changes = self.space.specs[number], {}
+        base = self.space.specs[number]
+        changes: dict[str, Any] = {}
         names = {"buffer": base.buffer_of("input").name, "dram": base.dram.name}
         for k in knobs:
             knob = self.space.knobs[k]

@@ -116,11 +116,12 @@ class Reach:
 
     def next(self, count: int) -> list[int]:
         """Up to so many reachable configurations, the most promising first; what is picked is taken as promised."""
-        left, picked = self.reachable(), []
+        left = self.reachable()
+        picked: list[int] = []
         covered = np.zeros(SAMPLES, dtype=bool)
         assumed = self.known.copy()
-        for c in np.flatnonzero(~np.isnan(self.known)):
-            covered |= self._covers(int(c), self.known[c])
+        for known in np.flatnonzero(~np.isnan(self.known)).tolist():
+            covered |= self._covers(known, self.known[known])
         while left and len(picked) < count:
             promises = [float(np.mean(self._covers(c, self._expected(c, assumed)) & ~covered)) for c in left]
             c = left.pop(int(np.argmax(promises)))
