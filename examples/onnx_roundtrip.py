@@ -1,7 +1,5 @@
 """A quantized .onnx file: read, replayed beside ONNX Runtime, priced, and handed on with its costs."""
 
-import logging
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -37,7 +35,6 @@ class Calibration(CalibrationDataReader):
         return next(({"x": batch} for batch in self.batches), None)
 
 
-logging.disable(logging.WARNING)  # the quantizer advises to optimise the network first
 quantize_static("float.onnx", "model.onnx", Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)  # fmt: skip
 

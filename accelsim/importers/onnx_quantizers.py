@@ -60,7 +60,8 @@ def quantize(node: FileNode, to: Lowering) -> None:
         scale, zero, bits, signed = to.quantizer(node, 1, 2, np.dtype(kind))
         made = RealKnown(output, source, scale, zero, node.attributes.get("axis", 1), bits, signed)
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-        codes = np.rint(source / made.along(scale)).astype(np.int64) + made.along(zero)
+        with np.errstate(all="ignore"):
+            codes = np.nan_to_num(np.rint(source / made.along(scale)) + made.along(zero), nan=low)
         to.known[output] = np.clip(codes, low, high).astype(zero.dtype)
         return
     y = to.grid(node, 1, 2, np.dtype(kind))
