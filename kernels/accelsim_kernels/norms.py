@@ -57,9 +57,9 @@ def inverse_square_root(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(i, h): 1 / √w is about i 2^(h - 61), 2^30 <= i <= 2^31 (N4). w: int64, 1 <= w < 2^62."""
     even = (62 - _bit_length(w)) & ~1
     shifted = w << even
-    root = np.sqrt(shifted.astype(np.float64)).astype(np.int64)  # off by one at most
+    # float64 rounds numbers just below a square up to it, and never a square below itself: one too large at most
+    root = np.sqrt(shifted.astype(np.float64)).astype(np.int64)
     root -= root * root > shifted
-    root += (root + 1) * (root + 1) <= shifted
     return (np.int64(1) << 61) // root, even >> 1
 
 
