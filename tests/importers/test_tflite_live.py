@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from litert_runtime import PROFILES, litert, ours
 from single_operators import SINGLE
+from tflite_writer import Model
 
 from accelsim.errors import AccelsimError
 from accelsim.importers.tflite import lower_tflite
@@ -36,6 +37,29 @@ def compare(name: str, profile: str, seeds: range) -> int:
         found = ours(lowered, inputs)
         differing += sum(int((a.reshape(b.shape) != b).sum()) for a, b in zip(found, truth, strict=True))
     return differing
+
+
+@pytest.mark.parametrize("kind", ["INT8", "INT16"])
+@pytest.mark.parametrize("other", [(1, 5, 7, 29), (1, 1, 1, 1), (1, 5, 7, 1), (1, 1, 1, 29), (1, 5, 1, 29)])
+def test_additions_whose_sums_nearly_tie(other, kind) -> None:
+    """Scales a float32 step from simple ratios: where an operand is rounded, and how, decides the last bit."""
+    rng = np.random.default_rng(0)
+    unit = 1 if kind == "INT8" else 1 / 256
+    for scales in ((48, 64, 48), (64, 48, 48), (48, 80, 96), (112, 48, 96), (48, 768, 48)):
+        m = Model()
+        a, b = (
+            m.tensor(n, s, kind, scale=unit / c)
+            for n, s, c in (("a", (1, 5, 7, 29), scales[0]), ("b", other, scales[1]))
+        )
+        y = m.tensor("y", (1, 5, 7, 29), kind, scale=2 * unit / scales[2])
+        m.operator("ADD", [a, b], [y], "AddOptions", PotScaleInt16=False)
+        model, info = m.build([a, b], [y]), np.iinfo(kind.lower())
+        lowered = {profile: lower_tflite(parse_tflite(model), profile) for profile in PROFILES}
+        for _ in range(6):
+            inputs = [rng.integers(info.min, info.max + 1, s).astype(info.dtype) for s in ((1, 5, 7, 29), other)]
+            for profile, file in lowered.items():
+                (found,), (truth,) = ours(file, inputs), litert(model, inputs, profile)
+                assert np.array_equal(found.reshape(truth.shape), truth), (scales, profile)
 
 
 CASES = [(name, profile) for name in SINGLE for profile in PROFILES if (name, profile) not in ABSENT]
