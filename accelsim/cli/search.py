@@ -34,6 +34,13 @@ def search(
     per_tensor: options.PerTensor = False,
     recipe: options.Recipe = None,
     save: Annotated[Path | None, typer.Option("--save", help="Also save the winner's quantized graph here.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="What simulates: local (processes), dask or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes of engine local. (default: one per core)")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="The dask scheduler or ray cluster, as host:port.")
+    ] = None,
     out: options.Out = None,
     as_json: options.Json = False,
 ) -> None:
@@ -66,6 +73,9 @@ def search(
             weight_bits=options.widths_of(weight_bits, "--weight-bits"),
             activation_bits=options.widths_of(activation_bits, "--activation-bits"),
             progress=advance,
+            engine=engine,
+            workers=workers,
+            address=address,
             **options.quantization(None, None, profile, None, per_tensor, recipe),
         )
     found = replace(found, network=network.name)

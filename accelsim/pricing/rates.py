@@ -20,7 +20,7 @@ from accelsim.pricing.sram import sram
 class Rates:
     """array, technology: of the spec, or look-alikes whose numbers are columns. access_pj: (read, write) of a
     word of each memory; constant_of: the constant that rules a memory's energy; wire_pj_per_bit: buffer to
-    array; lut_pj: a look-up in a lane's own table, None where there is none.
+    array; lut_pj: a look-up in a lane's own table, None where there is none; area_mm2: of the whole chip.
     """
 
     array: Any
@@ -32,6 +32,7 @@ class Rates:
     wire_pj_per_bit: Any
     leakage_mw: dict[str, Any]
     lut_pj: Any = None
+    area_mm2: Any = 0.0
 
     def value(self, name: str) -> Any:
         """A constant of the technology."""
@@ -104,7 +105,8 @@ def lut_energy_pj(spec: AcceleratorSpec) -> float | None:
 
 def rates_of(spec: AcceleratorSpec) -> Rates:
     """Rates of one spec. Wires: a way of half the side of the chip's area."""
-    way_mm = 0.5 * sum(area_mm2(spec).values()) ** 0.5
+    area = sum(area_mm2(spec).values())
+    way_mm = 0.5 * area**0.5
     return Rates(
         spec.array,
         spec.technology,
@@ -115,6 +117,7 @@ def rates_of(spec: AcceleratorSpec) -> Rates:
         spec.technology.constant("wire_energy").value * way_mm,
         leakage_mw(spec),
         lut_energy_pj(spec),
+        area,
     )
 
 

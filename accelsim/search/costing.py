@@ -25,7 +25,6 @@ from accelsim.dataflow.tiles import Tiles
 from accelsim.errors import AccelsimError
 from accelsim.hardware import AcceleratorSpec
 from accelsim.pricing import energy
-from accelsim.pricing.area import area_mm2
 from accelsim.pricing.choose import best_tiles, columns_of
 from accelsim.pricing.laws import check_widths
 from accelsim.pricing.layers import operation_terms
@@ -100,7 +99,8 @@ def price_designs(designs: Sequence[tuple[Workload, AcceleratorSpec]], short: Sh
     count = len(designs)
     costs = Costs(*(np.full(count, np.nan) for _ in range(4)), {})
     groups: dict[tuple, list[int]] = {}
-    structures: dict[int, tuple] = {}
+    structures: dict[tuple, tuple] = {}
+    shapes: dict[int, tuple] = {}
     checked: dict[tuple, str] = {}
     for i, (workload, spec) in enumerate(designs):
         array = spec.array
@@ -110,13 +110,22 @@ def price_designs(designs: Sequence[tuple[Workload, AcceleratorSpec]], short: Sh
         if checked[key]:
             costs.problem[i] = checked[key]
             continue
-        if id(spec) not in structures:
-            structures[id(spec)] = rate_structure(spec)
-        shape = tuple((name, kind, type(nest)) for name, kind, nest in workload.layers)
-        groups.setdefault((structures[id(spec)], shape), []).append(i)
+        # designs of a space share their memories and arrays: what those say is worked out once
+        parts = (id(spec.memories), id(array.accumulators), array.dataflow, array.pe, id(spec.technology))
+        parts += (array.serial_operand, array.zero_gating, array.clock_gating, spec.vector.lut_bytes > 0)
+        if parts not in structures:
+            structures[parts] = rate_structure(spec)
+        if id(workload) not in shapes:
+            shapes[id(workload)] = tuple((name, kind, _shape(nest)) for name, kind, nest in workload.layers)
+        groups.setdefault((structures[parts], shapes[id(workload)]), []).append(i)
     for members in groups.values():
         _Group(designs, members, short).price(costs)
     return costs
+
+
+def _shape(nest: Nest) -> Any:
+    """What must be equal for layers to share columns."""
+    return (nest.kind, len(nest.inputs)) if isinstance(nest, ElementwiseNest) else type(nest).__name__
 
 
 def _too_wide(workload: Workload, spec: AcceleratorSpec) -> str:
@@ -169,7 +178,7 @@ class _Group:
                 staying = [stay.get(self.layers[place][0], Residency()) for stay in stays]
                 total += _elementwise(nests, staying, machine, rates)
         costs.energy_pj[whole], costs.latency_cycles[whole], costs.dram_bytes[whole] = total
-        costs.area_mm2[whole] = [sum(area_mm2(spec).values()) for spec in specs]
+        costs.area_mm2[whole] = [rates.area_mm2 for rates in self._rates_of(specs)]
 
     def _mac_costs(
         self, specs: list[AcceleratorSpec], workloads: list[Workload], stays: list[dict[str, Residency]]

@@ -21,6 +21,7 @@ from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.quant import check_bits
 from accelsim.search.allocation import Choice, Problem, allocate
+from accelsim.search.engine import Run, check_engine, crew
 from accelsim.search.grid import pareto_front
 from accelsim.search.width_space import WidthSpace
 from accelsim.simulator import simulate
@@ -103,6 +104,9 @@ def search_bits(
     uniform: Sequence[tuple[int, int]] = ((8, 8), (4, 8), (4, 4)),
     metric: Metric = "top1",
     progress: Callable[[int, int], None] | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
     **config: Any,
 ) -> BitSearch:
     """The cheapest widths, layer by layer, that cost at most `max_accuracy_drop` of the float network's accuracy.
@@ -111,13 +115,15 @@ def search_bits(
     gains from narrow operands in one chip ("fused", "serial", or "fixed" for traffic alone). objective: "energy"
     (pJ per inference), "latency" (cycles) or "size" (bytes of weights). weight_bits, activation_bits: widths to
     choose from. uniform: (weight, activation) widths simulated beside for comparison. config: further fields of
-    QuantConfig (recipe="bias-correction" unless given). progress: called with (done, in all).
+    QuantConfig (recipe="bias-correction" unless given). progress: called with (done, in all). engine, workers,
+    address: what simulates, as `sweep`; the result is the same, bit for bit.
     Raises AccelsimError where no allocation keeps the accuracy, with the best that was found.
     """
-    from accelsim.frontend.api import calibrated, quantized
+    from accelsim.frontend.api import calibrated
     from accelsim.frontend.config import QuantConfig
     from accelsim.frontend.reference_model import float_outputs
 
+    check_engine(engine, workers, address)
     spec = load_spec(spec)
     if spec.array.pe == "sized":
         raise AccelsimError(
@@ -151,38 +157,33 @@ def search_bits(
         if progress:
             progress(min(done, steps), steps)
 
-    problem = space.problem(count)
     rows: list[dict[str, Any]] = []
-    tried: list[tuple[IntegerGraph, Choice]] = []
+    tried: list[Choice] = []
     least = float_accuracy - max_accuracy_drop - 1e-12
+    shared = _Shared(space, inputs, labels, metric)
+    with crew(_trial, shared, engine=engine, workers=workers, address=address) as run:
+        problem = space.problem(_results(run, space.harm_tasks, count))
 
-    def judge(choice: Choice, kind: str = "mixed") -> bool:
-        """Whether an allocation keeps the accuracy; it is simulated and priced once."""
-        for row, (_, before) in zip(rows, tried, strict=True):
-            if before == choice:
-                return row["accuracy"] >= least
-        graph = quantized(network, space.config(choice))
-        accuracy = score(metric, simulate(graph, inputs, spec).real(), labels)
-        rows.append(
-            {
-                "kind": kind,
-                "accuracy": accuracy,
-                "cost": space.cost_of(graph),
-                "predicted_cost": problem.cost(choice),
-                "error": space.error(graph),
-                "predicted_error": problem.harm(choice) + space.floor,
-                "weight_bits": dict(choice.weights),
-                "activation_bits": dict(choice.activations),
-            }
-        )
-        tried.append((graph, choice))
-        count()
-        return accuracy >= least
+        def judge(choices: Sequence[Choice], kind: str = "mixed") -> list[bool]:
+            """Whether allocations keep the accuracy; each is simulated and priced once."""
+            new = [c for i, c in enumerate(choices) if c not in tried and c not in choices[:i]]
+            for choice, trial in zip(new, _results(run, new, count), strict=True):
+                tried.append(choice)
+                rows.append(
+                    {
+                        "kind": kind,
+                        **trial,
+                        "predicted_cost": problem.cost(choice),
+                        "predicted_error": problem.harm(choice) + space.floor,
+                        "weight_bits": dict(choice.weights),
+                        "activation_bits": dict(choice.activations),
+                    }
+                )
+            return [rows[tried.index(choice)]["accuracy"] >= least for choice in choices]
 
-    for w, a in uniform:
-        if w in problem.weight_bits and a in problem.activation_bits:
-            judge(problem.uniform(w, a), "uniform")
-    _follow_front(problem, space.floor, judge)
+        same = [(w, a) for w, a in uniform if w in problem.weight_bits and a in problem.activation_bits]
+        judge([problem.uniform(w, a) for w, a in same], "uniform")
+        _follow_front(problem, space.floor, judge)
     if progress:
         progress(steps, steps)
     import pandas
@@ -197,7 +198,7 @@ def search_bits(
             f"best has {100 * best:.2f} %. Allow a larger drop, wider operands, or a better recipe ('white-paper')"
         )
     winner = int(good.sort_values(["cost", "accuracy"], ascending=[True, False]).index[0])
-    graph, choice = tried[winner]
+    choice = tried[winner]
     return BitSearch(
         network=network.name,
         spec=spec,
@@ -205,26 +206,60 @@ def search_bits(
         max_accuracy_drop=max_accuracy_drop,
         float_accuracy=float_accuracy,
         config=space.config(choice),
-        graph=graph,
+        graph=space.graph_of(choice),
         winner=winner,
         frame=frame,
         harms=space.harms,
     )
 
 
-def _follow_front(problem: Problem, floor: float, judge: Callable[[Choice], bool]) -> None:
+@dataclass(frozen=True)
+class _Shared:
+    """What every trial needs."""
+
+    space: WidthSpace
+    inputs: Any
+    labels: np.ndarray
+    metric: Metric
+
+
+def _trial(shared: _Shared, task: Choice | tuple[str, str, int]) -> Any:
+    """The harm of one narrow width, or what an allocation brings."""
+    space = shared.space
+    if not isinstance(task, Choice):
+        return space.harm(task)
+    graph = space.graph_of(task)
+    return {
+        "accuracy": score(shared.metric, simulate(graph, shared.inputs, space.spec).real(), shared.labels),
+        "cost": space.cost_of(graph),
+        "error": space.error(graph),
+    }
+
+
+def _results(run: Run, tasks: Sequence[Any], count: Callable[[], None]) -> list[Any]:
+    """Values in the order of the tasks; a trial that fails is the end of the search."""
+    found: dict[int, Any] = {}
+    for outcome in run(tasks) if tasks else ():
+        if outcome.error:
+            raise AccelsimError(f"a trial of the search over widths failed: {outcome.error}")
+        found[outcome.number] = outcome.value
+        count()
+    return [found[i] for i in range(len(tasks))]
+
+
+def _follow_front(problem: Problem, floor: float, judge: Callable[[Sequence[Choice]], list[bool]]) -> None:
     """Judge allocations at budgets of harm from all to almost none, then between the last bad and the first good."""
     most = problem.harm(allocate(problem, np.inf))
     least = max(floor * 0.25, 1e-9)
     budgets = np.geomspace(max(most, 2 * least) * (1 + 1e-9), least, _BUDGETS)
-    verdicts = [judge(allocate(problem, float(budget))) for budget in budgets]
+    verdicts = judge([allocate(problem, float(budget)) for budget in budgets])
     if not any(verdicts) or verdicts[0]:
         return
     first = verdicts.index(True)
     bad, good = np.log(budgets[first - 1]), np.log(budgets[first])
     for _ in range(_REFINED):
         middle = (bad + good) / 2
-        if judge(allocate(problem, float(np.exp(middle)))):
+        if judge([allocate(problem, float(np.exp(middle)))])[0]:
             good = middle
         else:
             bad = middle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +88,19 @@ class WidthSpace:
         got = simulate(graph, x, self.spec).real()
         return float(np.square(got - self.expected).sum() / np.square(self.expected).sum())
 
-    def problem(self, count: Callable[[], None]) -> Problem:
-        """Harm by trial of every narrow width alone, cost by pricing every combination of widths."""
-        for layer, kind, bits in self.harm_tasks:
-            one = {layer: bits}
-            graph = self._graph(one, {}) if kind == "weight" else self._graph({}, one)
-            self.harms[layer, kind, bits] = max(self.error(graph) - self.floor, 0.0)
-            count()
+    def harm(self, task: tuple[str, str, int]) -> float:
+        """Error that one narrow width alone adds."""
+        layer, kind, bits = task
+        one = {layer: bits}
+        graph = self._graph(one, {}) if kind == "weight" else self._graph({}, one)
+        return max(self.error(graph) - self.floor, 0.0)
+
+    def graph_of(self, choice: Choice) -> IntegerGraph:
+        return self._quantized(self.network, self.config(choice))
+
+    def problem(self, harms: Iterable[float]) -> Problem:
+        """harms: of `harm_tasks`, in order. Cost by pricing every combination of widths."""
+        self.harms = dict(zip(self.harm_tasks, harms, strict=True))
         costs: dict[tuple[str, int, int, int], float] = {}
         rest: dict[tuple[str, int], float] = {}
         for a in self.widths["activation"]:

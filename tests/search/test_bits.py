@@ -77,7 +77,14 @@ def test_search_on_a_small_network(network, objective: str, tmp_path) -> None:
     model, x, labels = network
     seen = []
     found = acs.search_bits(
-        model, x, (x, labels), FUSED, objective=objective, max_accuracy_drop=0.1, progress=lambda *a: seen.append(a)
+        model,
+        x,
+        (x, labels),
+        FUSED,
+        objective=objective,
+        max_accuracy_drop=0.1,
+        workers=1,
+        progress=lambda *a: seen.append(a),
     )
     best = found.best
     assert best.accuracy >= found.float_accuracy - 0.1
@@ -104,7 +111,7 @@ def test_search_on_a_small_network(network, objective: str, tmp_path) -> None:
 def test_fixed_widths_are_left_alone(network) -> None:
     """The classifier's logits leave as accumulators: no width is chosen for them."""
     model, x, labels = network
-    found = acs.search_bits(model, x, (x, labels), FUSED, max_accuracy_drop=0.5, uniform=())
+    found = acs.search_bits(model, x, (x, labels), FUSED, max_accuracy_drop=0.5, uniform=(), workers=1)
     assert "6" not in found.best.activation_bits and "input" in found.best.activation_bits
 
 
@@ -119,8 +126,8 @@ def test_bad_use_is_refused(network) -> None:
         ({"weight_bits": (1, 8)}, "weight_bits must be an integer from 2"),
         ({"data": (x, None)}, "needs labels"),
     ):
-        arguments = {"data": data, "spec": FUSED, **changes}
+        arguments = {"data": data, "spec": FUSED, "workers": 1, **changes}
         with pytest.raises(acs.AccelsimError, match=message):
             acs.search_bits(model, x, arguments.pop("data"), arguments.pop("spec"), **arguments)
     with pytest.raises(acs.AccelsimError, match="no allocation loses at most 0.00 points"):
-        acs.search_bits(model, x, data, FUSED, max_accuracy_drop=0.0, weight_bits=(2,), activation_bits=(2,))
+        acs.search_bits(model, x, data, FUSED, workers=1, max_accuracy_drop=0.0, weight_bits=(2,), activation_bits=(2,))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback_cluster import cluster
 from small_networks import everything
 
 import accelsim as acs
 from accelsim import AccelsimError
-from accelsim.search.engine import run_tasks
+from accelsim.search.engine import crew, run_tasks
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -121,40 +119,85 @@ def test_points_that_fail_are_told_and_left_out(task):
         acs.sweep(model, x, (x, labels), activation_bits=2, **asked)
 
 
+class Counted:
+    """Leaves a line with the process's number wherever it is unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.data = path, np.arange(100_000.0)
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        with self.path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def touched(shared, task):
+    return type(shared.data).__name__, float(shared.data[task]), os.getpid()
+
+
+def check_travels_once(run, counted) -> list[str]:
+    """Two batches of tasks: what they share is unpacked once in each worker."""
+    outcomes = [list(run(range(12))), list(run(range(12, 20)))]
+    values = [outcome.value for batch in outcomes for outcome in sorted(batch, key=lambda o: o.number)]
+    assert [value[1] for value in values] == list(range(20))
+    unpacked = counted.path.read_text().split()
+    assert len(unpacked) == len(set(unpacked)) and {str(value[2]) for value in values} <= set(unpacked)
+    return [value[0] for value in values]
+
+
+def test_what_is_shared_travels_once_and_is_mapped(tmp_path):
+    counted = Counted(tmp_path / "unpacked")
+    with crew(touched, counted, workers=2) as run:
+        assert set(check_travels_once(run, counted)) == {"memmap"}
+
+
 @pytest.fixture
-def cluster():
+def loopback():
     """A dask scheduler and two workers, each a process of its own, on the loopback address."""
     pytest.importorskip("distributed", reason="needs dask")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
-    dask = [sys.executable, "-m", "dask"]
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", address.split(":")[1], "--no-dashboard"]
-    worker = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    processes = [subprocess.Popen(command, **quiet) for command in (scheduler, worker, worker)]
-    try:
-        yield address, processes[1:], lambda: processes.append(subprocess.Popen(worker, **quiet))
-    finally:
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.wait()
+    with cluster() as started:
+        yield started
+
+
+def test_dask_computes_the_same_and_is_sent_what_is_shared_once(loopback, tmp_path):
+    shared, tasks = {"x": np.arange(1000.0)}, list(range(20))
+    alone = by_number(run_tasks(scaled, shared, tasks, workers=1))
+    many = by_number(run_tasks(scaled, shared, tasks, engine="dask", address=loopback.address))
+    assert [many[i].value[0] for i in tasks] == [alone[i].value[0] for i in tasks]
+    assert {many[i].value[1] for i in tasks} <= {process.pid for process in loopback.workers}
+    found = by_number(run_tasks(fragile, None, ["a", "raise", "b"], engine="dask", address=loopback.address))
+    assert "ZeroDivisionError: a defect" in found[1].error and found[2].value == "b"
+    # one worker alone is enough, and it is not the driver that computes
+    loopback.workers[0].kill()
+    counted = Counted(tmp_path / "unpacked")
+    with crew(touched, counted, engine="dask", address=loopback.address) as run:
+        check_travels_once(run, counted)
+    assert str(os.getpid()) not in counted.path.read_text().split()
 
 
 @pytest.mark.slow
-def test_a_sweep_on_dask_is_the_same_sweep_though_a_worker_is_killed(task, cluster):
-    address, workers, another = cluster
+def test_a_sweep_on_dask_is_the_same_sweep_though_a_worker_is_killed(task, loopback):
     asked = {**GRID, "weight_bits": range(2, 9)}
     local = acs.sweep(*task, **asked, workers=1)
 
     def kill(done, whole):
         if done == 6:
-            workers[0].kill()
-            another()
+            loopback.kill(0)
 
-    assert acs.sweep(*task, **asked, engine="dask", address=address, progress=kill).frame.equals(local.frame)
+    swept = acs.sweep(*task, **asked, engine="dask", address=loopback.address, progress=kill)
+    assert swept.frame.equals(local.frame)
+
+
+@pytest.mark.slow
+def test_searches_on_processes_are_the_same_searches(task):
+    fused = acs.load_spec("edge-16x16").replace(**{"array.pe": "fused"})
+    asked = {"max_accuracy_drop": 0.5, "weight_bits": (4, 8), "activation_bits": (8,)}
+    one, two = (acs.search_bits(*task, fused, **asked, workers=workers) for workers in (1, 2))
+    assert one.frame.equals(two.frame) and one.harms == two.harms and one.config == two.config
+    knobs = {"weight_bits": range(2, 9), "activation_bits": (4, 8), "array": [(8, 8), (16, 16)]}
+    first, second = (acs.explore(*task, knobs=knobs, workers=workers) for workers in (1, 2))
+    assert first.frame.equals(second.frame)
+    assert [(n, v) for n, _, v in first.history] == [(n, v) for n, _, v in second.history]
 
 
 @pytest.mark.slow
