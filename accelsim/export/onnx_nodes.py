@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import accelsim_kernels
@@ -11,6 +12,7 @@ from accelsim.export.onnx_build import CHW, Build, writes
 from accelsim.importers.onnx_functions import table
 from accelsim.ops.base import Op
 from accelsim.quant import QuantParams
+from accelsim.requant import FLOAT32_SCHEMES
 
 #: name of a table's function → the operator that computes it
 _FUNCTIONS = {"logistic": "Sigmoid", "tanh": "Tanh", "hard_swish": "HardSwish", "hard_sigmoid": "HardSigmoid",
@@ -18,9 +20,34 @@ _FUNCTIONS = {"logistic": "Sigmoid", "tanh": "Tanh", "hard_swish": "HardSwish", 
               "abs": "Abs", "neg": "Neg"}  # fmt: skip
 
 
-def _weights(build: Build, op: Any, values: np.ndarray) -> list[str]:
+#: real numbers of the fixed-point forms of softmax: what a unit of multiplier * 2^shift is
+_SOFTMAX_UNITS = {"gemmlowp": 2.0**-26, "table": 10.0 / 65535.0}
+#: schemes whose multiplier is in Q0.31
+_FIXED_POINT = ("tflite-double", "tflite-single", "tflite-ruy", "tosa-single", "tosa-double", "cmsis-nn")
+#: scales nearer than this, relative to one another, are one
+_SAME = 1e-5
+
+
+def check_scale(op: Any, *scales: Any) -> None:
+    """AccelsimError where the operator rescales by another factor than (input * weight / output) scales."""
+    how = op.requantizer
+    if how is None:
+        return
+    expected = np.asarray(scales[0], np.float64) * np.asarray(scales[1]) / scales[2]
+    found = how.params.get("scale") if how.scheme in FLOAT32_SCHEMES else None
+    if how.scheme in _FIXED_POINT:
+        found = np.asarray(how.params["multiplier"]) * np.exp2(np.asarray(how.params["shift"], np.float64) - 31)
+    if found is None:
+        return
+    wrong = (np.abs(np.asarray(found) / expected - 1) > _SAME) & (np.asarray(found) != 0)
+    if np.any(wrong):
+        raise op.refuse("rescales by a factor that is not in its grids, which no .onnx operator has")
+
+
+def weights(build: Build, op: Any, values: np.ndarray) -> list[str]:
     """Weights, and a bias at the scale of the accumulator, as real numbers."""
     params = op.weight_params
+    check_scale(op, build.grid(op.inputs[0]).scale, params.scale, build.graph.tensors[op.output].params.scale)
     per_channel = {"axis": 0} if params.axis is not None else {}
     label = f"{op.name}.weight"
     codes = build.constant(label, values.astype(params.dtype))
@@ -40,7 +67,7 @@ def _limits(op: Any) -> tuple[Any, Any]:
     return op.requantizer.qmin, op.requantizer.qmax
 
 
-def _finish(build: Build, op: Any, real: str, image: bool) -> None:
+def finish(build: Build, op: Any, real: str, image: bool) -> None:
     if op.requantizer is not None:
         build.write(op, real, image, _limits(op))
     elif op.output not in build.graph.outputs or image:
@@ -53,28 +80,28 @@ def _finish(build: Build, op: Any, real: str, image: bool) -> None:
 @writes("conv2d", "conv2d_tailed", "float_conv2d")
 def _conv2d(build: Build, op: Any) -> None:
     (top, bottom), (left, right) = op.padding
-    inputs = [build.read(op, image=True), *_weights(build, op, op.weight.transpose(0, 3, 1, 2))]
+    inputs = [build.read(op, image=True), *weights(build, op, op.weight.transpose(0, 3, 1, 2))]
     real = build.node("Conv", inputs, f"{op.name}.real", kernel_shape=op.weight.shape[1:3], strides=op.stride,
                       group=op.groups, dilations=op.dilation, pads=[top, left, bottom, right])  # fmt: skip
-    _finish(build, op, real, True)
+    finish(build, op, real, True)
 
 
 @writes("linear", "float_linear")
 def _linear(build: Build, op: Any) -> None:
     shape = build.shape(op.inputs[0])
     if len(shape) == 1:
-        inputs = [build.read(op), *_weights(build, op, op.weight)]
-        _finish(build, op, build.node("Gemm", inputs, f"{op.name}.real", transB=1), False)
+        inputs = [build.read(op), *weights(build, op, op.weight)]
+        finish(build, op, build.node("Gemm", inputs, f"{op.name}.real", transB=1), False)
         return
     if op.requantizer is None:
-        raise op.refuse("its accumulators leave, and only vectors enter a Gemm")
+        raise op.refuse("accumulators leave the network row by row: give its output a grid, output_bits=8 or 16")
     # a 1 × 1 convolution over all but the last axis: the only form whose bias stays an integer
     label, rank = op.name, len(shape)
     flat = _reshaped(build, build.codes(op), f"{label}.rows", [-1, shape[-1]], shape)
     columns = build.node("Transpose", [flat], f"{label}.columns", perm=[0, 2, 1])
     image = _reshaped(build, columns, f"{label}.image", [shape[-1], -1, 1], None)
     real = build.dequantize(image, f"{label}.0", build.grid(op.inputs[0]))
-    inputs = [real, *_weights(build, op, op.weight[:, :, None, None])]
+    inputs = [real, *weights(build, op, op.weight[:, :, None, None])]
     real = build.node("Conv", inputs, f"{label}.real", kernel_shape=[1, 1])
     build.quantize(build.clipped(op, real, _limits(op)), f"{label}.pixels", build.grid(op.output))
     columns = _reshaped(build, f"{label}.pixels", f"{label}.joined", [len(op.weight), -1], None)
@@ -94,6 +121,7 @@ def _reshaped(build: Build, codes: str, name: str, shape: list[int], known: tupl
 @writes("batch_matmul", "float_batch_matmul")
 def _batch_matmul(build: Build, op: Any) -> None:
     rank = len(build.shape(op.output))
+    check_scale(op, *(build.grid(name).scale for name in (*op.inputs, op.output)))
     operands = []
     for index, turned in enumerate((op.transpose_a, op.transpose_b)):
         codes = build.codes(op, index, rank=rank)
@@ -111,6 +139,12 @@ _PAIRS = {"add": "Add", "table_add": "Add", "sub": "Sub", "mul": "Mul", "maximum
 def _pair(build: Build, op: Any) -> None:
     kind = _PAIRS[op.operation if op.kind == "float_pair" else op.kind]
     rank = len(build.shape(op.output))
+    scales = [build.grid(name).scale for name in (*op.inputs, op.output)]
+    if op.kind == "mul":
+        check_scale(op, *scales)
+    given = [getattr(op, "params", {}).get(name) for name in ("a_scale", "b_scale", "scale")]
+    if any(v is not None and abs(v / scale - 1) > _SAME for v, scale in zip(given, scales, strict=True)):
+        raise op.refuse("takes its operands by other scales than those of their grids")
     image = rank == 3 and build.is_image(*op.inputs)
     real = build.node(kind, [build.read(op, i, image, rank) for i in (0, 1)], f"{op.name}.real")
     limits = _limits(op) if hasattr(op, "requantizer") else (op.qmin, op.qmax) if hasattr(op, "qmin") else None
@@ -143,9 +177,20 @@ def _mean(build: Build, op: Any) -> None:
 
 @writes("softmax")
 def _softmax(build: Build, op: Any) -> None:
+    """A factor before the exponential becomes part of the scale by which the codes are read."""
     image = build.is_image(op.inputs[0])
-    real = build.node("Softmax", [build.read(op, image=image)], f"{op.name}.real", axis=1 if image else -1)
-    build.write(op, real, image)
+    grid = dataclasses.replace(build.grid(op.inputs[0]), scale=_softmax_scale(build, op))
+    real = build.dequantize(build.codes(op, image=image), f"{op.name}.0", grid)
+    build.write(op, build.node("Softmax", [real], f"{op.name}.real", axis=1 if image else -1), image)
+
+
+def _softmax_scale(build: Build, op: Any) -> float:
+    """Of the input as the operator reads it, its factor included."""
+    params, plain = op.params, build.grid(op.inputs[0]).scale
+    found = params.get("input_scale", plain)
+    if op.arithmetic in _SOFTMAX_UNITS:
+        found = params["multiplier"] * 2.0 ** (params["shift"] - 31) * _SOFTMAX_UNITS[op.arithmetic]
+    return plain if abs(found / plain - 1) < _SAME else float(np.float32(found))
 
 
 @writes("requantize", "requantize_tailed", "clamp")

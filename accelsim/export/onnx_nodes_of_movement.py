@@ -9,7 +9,8 @@ from accelsim_kernels.resizing import resize_nearest
 
 from accelsim.errors import AccelsimError
 from accelsim.export.onnx_build import CHW, TO_HWC, Build, writes
-from accelsim.export.onnx_nodes import look_up
+from accelsim.export.onnx_nodes import finish, look_up, weights
+from accelsim.ops.transpose_conv import walked_weight
 
 
 @writes("reshape")
@@ -90,6 +91,53 @@ def _resize_nearest(build: Build, op: Any) -> None:
         name = f"{op.name}.rows" if axis == 0 else f"{op.output}.codes"
         codes = build.node("Gather", [codes, indices], name, axis=2 + axis)
     build.keep(op.output, codes, CHW)
+
+
+@writes("spread")
+def _spread(build: Build, op: Any) -> None:
+    codes = spread(build, op, build.codes(op, 0, image=True), op.stride)
+    build.keep(op.output, codes, CHW)
+
+
+@writes("transpose_conv2d", "transpose_conv2d_tailed")
+def _transpose_conv2d(build: Build, op: Any) -> None:
+    """The convolution of the spread input by the turned filter."""
+    shape, label = build.shape(op.inputs[0]), op.name
+    wide, pads = op.spread(np.zeros((1, *shape), build.graph.tensors[op.inputs[0]].params.dtype))
+    codes = spread(build, op, build.codes(op, 0, image=True), op.stride)
+    ends = [(n - 1) * s + 1 for n, s in zip(shape[:2], op.stride, strict=True)]
+    if list(wide.shape[1:3]) != ends:
+        bounds = ([0, 0], list(wide.shape[1:3]), [2, 3])
+        names = [build.constant(f"{label}.cut{i}", np.array(v, np.int64)) for i, v in enumerate(bounds)]
+        codes = build.node("Slice", [codes, *names], f"{label}.cut")
+    real = build.dequantize(codes, f"{label}.0", build.grid(op.inputs[0]))
+    inputs = [real, *weights(build, op, walked_weight(op).transpose(0, 3, 1, 2))]
+    (top, bottom), (left, right) = pads
+    real = build.node(
+        "Conv", inputs, f"{label}.real", kernel_shape=op.weight.shape[1:3], pads=[top, left, bottom, right]
+    )
+    finish(build, op, real, True)
+
+
+def spread(build: Build, op: Any, codes: str, stride: tuple[int, int]) -> str:
+    """Codes of real zero between the pixels of an image (C, H, W), none behind the last."""
+    grid = build.grid(op.inputs[0])
+    if grid.bits > 8:
+        raise op.refuse("spreads codes of more than 8 bits")
+    height, width, channels = build.shape(op.inputs[0])
+    constant = lambda name, values: build.constant(f"{op.name}.{name}", np.array(values, np.int64))  # noqa: E731
+    apart = build.node(
+        "Reshape", [codes, constant("apart.shape", [0, channels, height, 1, width, 1])], f"{op.name}.apart"
+    )
+    pads = constant("pads", [0] * 6 + [0, 0, 0, stride[0] - 1, 0, stride[1] - 1])
+    zero = build.constant(f"{op.name}.zero", np.array(grid.zero_point, grid.dtype))
+    padded = build.node("Pad", [apart, pads, zero], f"{op.name}.padded")
+    size = height * stride[0], width * stride[1]
+    whole = build.node("Reshape", [padded, constant("whole.shape", [0, channels, *size])], f"{op.name}.whole")
+    ends = [size[0] - stride[0] + 1, size[1] - stride[1] + 1]
+    bounds = [constant("starts", [0, 0]), constant("ends", ends), constant("axes", [2, 3])]
+    name = f"{op.output}.codes" if op.kind == "spread" else f"{op.name}.spread"
+    return build.node("Slice", [whole, *bounds], name)
 
 
 @writes("embedding")

@@ -11,7 +11,15 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-from written_networks import Images, Tokens, Turned, graph_and_images, runtime_codes  # noqa: E402
+from written_networks import (  # noqa: E402
+    Attention,
+    Images,
+    Spread,
+    Tokens,
+    Turned,
+    graph_and_images,
+    runtime_codes,
+)
 
 import accelsim as acs  # noqa: E402
 from accelsim.errors import AccelsimError  # noqa: E402
@@ -31,10 +39,11 @@ from accelsim.ops import (  # noqa: E402
 from accelsim.quant import QuantParams  # noqa: E402
 from accelsim.requant import Requantizer  # noqa: E402
 
+NETWORKS = [Images, Tokens, Turned, Spread, Attention]
 LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 
 
-@pytest.mark.parametrize("network", [Images, Tokens, Turned])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_equal_at_every_level(network, tmp_path):
     graph, x = graph_and_images(network, "onnxruntime")
     path = graph.to_onnx(tmp_path / "net.onnx")
@@ -46,7 +55,7 @@ def test_equal_at_every_level(network, tmp_path):
         np.testing.assert_array_equal(runtime_codes(graph, path, x, level), codes, err_msg=level)
 
 
-@pytest.mark.parametrize("network", [Images, Tokens, Turned])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_graphs_of_another_profile(network, tmp_path):
     """Signed codes, fixed-point rescaling: what is written is run as ONNX Runtime runs it, every tensor of it."""
     graph, x = graph_and_images(network, "tflm")
@@ -145,6 +154,9 @@ def test_what_has_no_form_is_named(tmp_path):
     with pytest.raises(AccelsimError, match=r"layer '.*' \(resize_bilinear\): has no form in an .onnx file"):
         graph.to_onnx(tmp_path / "net.onnx")
     requantizer = Requantizer("onnx-float", {"scale": 0.5}, 117, 0, 255)
+    factor = [Constant("c", (), "w", values=np.full(4, 3, np.uint8)), Mul("m", ("x", "w"), "y", 117, 117, requantizer)]
+    with pytest.raises(AccelsimError, match="rescales by a factor that is not in its grids"):
+        graph_of(factor, ["x"], {"x": (4,), "w": (4,), "y": (4,)}).to_onnx(tmp_path / "net.onnx")
     rank = [Constant("c", (), "w", values=np.full((), 3, np.uint8)), Mul("m", ("x", "w"), "y", 117, 117, requantizer)]
     with pytest.raises(AccelsimError, match="'c' \\(constant\\): a constant without axes"):
         graph_of(rank, ["x"], {"x": (4,), "w": (), "y": (4,)}).to_onnx(tmp_path / "net.onnx")

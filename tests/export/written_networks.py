@@ -60,6 +60,38 @@ class Turned(nn.Module):
         return F.interpolate(y, size=(7, 11), mode="nearest")
 
 
+class Spread(nn.Module):
+    """Transpose convolutions: with cut edges, with another stride along each axis, with groups and dilation."""
+
+    shape = (3, 5, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.ConvTranspose2d(3, 8, 3, stride=2, padding=1, output_padding=1)
+        self.second = nn.ConvTranspose2d(8, 4, (2, 4), stride=(2, 3))
+        self.third = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, dilation=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.third(F.relu(self.second(self.first(x)))))
+
+
+class Attention(nn.Module):
+    """Products of activations, a softmax that takes a factor in, a residual sum."""
+
+    shape = (7, 12)
+    output_bits = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.keys, self.values, self.head = (nn.Linear(12, n) for n in (12, 12, 12, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = (layer(x).reshape(x.shape[0], -1, 3, 4) for layer in (self.queries, self.keys, self.values))
+        q, k, v = (y.transpose(1, 2) for y in heads)
+        y = torch.softmax(q @ k.transpose(-1, -2) * 0.5, -1) @ v
+        return self.head(F.gelu(y.transpose(1, 2).reshape(x.shape[0], -1, 12)) + x)
+
+
 def graph_and_images(network: type[nn.Module], profile: str):
     """(graph of the network with random weights, images)."""
     import accelsim as acs
@@ -67,7 +99,8 @@ def graph_and_images(network: type[nn.Module], profile: str):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     data = rng.normal(0, 1, (24, *network.shape)).astype(np.float32)
-    return acs.from_torch(network().eval(), torch.as_tensor(data[:16]), profile=profile), data[16:]
+    how = {"output_bits": getattr(network, "output_bits", None), "profile": profile}
+    return acs.from_torch(network().eval(), torch.as_tensor(data[:16]), **how), data[16:]
 
 
 def runtime_codes(graph, path: Path, x: np.ndarray, level: str) -> np.ndarray:
