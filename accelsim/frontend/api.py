@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from accelsim.errors import AccelsimError
+from accelsim.frontend import pt2e
 from accelsim.frontend.capture import capture
 from accelsim.frontend.config import QuantConfig, as_config
 from accelsim.frontend.float_graph import FloatGraph
@@ -34,7 +35,9 @@ def from_torch(
 
     model: torch.nn.Module (evaluation mode is used; the module is left as it was), a
         torch.export.ExportedProgram with a dynamic batch, or a network of `prepare_qat`, trained or not: its codes
-        are taken as they are, and it needs no calibration and takes no configuration.
+        are taken as they are, and it needs no calibration and takes no configuration. A program that brings its
+        quantizers along (PT2E: `convert_pt2e` of torchao, or its export) keeps their scales, zero points and weight
+        codes; its profile is then "fbgemm" unless one is given, and calibration serves only what it left in float32.
     calibration: inputs the ranges are set from: an array or tensor (N, …), a tuple of them for several inputs,
         or an iterable of batches (a DataLoader; labels are ignored).
     config, keywords: QuantConfig or its fields: weight_bits=8, activation_bits=8, per_channel=True,
@@ -48,6 +51,10 @@ def from_torch(
         if config is not None or keywords:
             raise AccelsimError("a prepared network has its configuration already: give it to prepare_qat")
         return model.lower()
+    if pt2e.brings_quantizers(model):
+        if config is None:
+            keywords.setdefault("profile", pt2e.DEFAULT_PROFILE)
+        return pt2e.from_quantized(model, calibration, as_config(config, keywords))
     return quantized(calibrated(model, calibration), as_config(config, keywords), progress)
 
 

@@ -6,6 +6,7 @@ import copy
 import inspect
 import logging
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ def export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
         model = copy.deepcopy(model).float()
     tokens = as_tokens(model, example)
     try:
-        model.eval()
+        with suppress(NotImplementedError):  # exported modules have no modes
+            model.eval()
         with _quiet(), torch.no_grad():
             return torch.export.export(model, tokens, dynamic_shapes=_dynamic_batch(model, len(example)))
     except Exception as error:

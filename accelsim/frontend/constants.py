@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from accelsim.frontend.batch_place import batched_shape
+from accelsim.frontend.operators.quantized import is_quantizer, remember_codes
 from accelsim.frontend.registry import Reject
 
 SAMPLES = 3
@@ -35,7 +36,9 @@ _LARGEST = 1 << 28  # elements of one constant
 
 
 def foldable(target: Any) -> bool:
-    return isinstance(target, torch._ops.OpOverload) and target.namespace == "aten" and target._opname in _PURE
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    return is_quantizer(target) or (target.namespace == "aten" and target._opname in _PURE)
 
 
 def concrete(value: Any) -> Any:
@@ -53,8 +56,12 @@ def evaluated(node: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     result = node.meta.get("val")
     if isinstance(result, torch.Tensor) and torch.Size(concrete(list(result.shape))).numel() > _LARGEST:
         raise Reject("a constant of absurdly many elements")
+    keywords = {name: concrete(value) for name, value in keywords.items()}
     with torch.no_grad():
-        return node.target(*concrete(arguments), **{name: concrete(value) for name, value in keywords.items()})
+        found = node.target(*concrete(arguments), **keywords)
+    if is_quantizer(node.target) and node.target._opname.startswith("dequantize"):
+        remember_codes(node, concrete(arguments), keywords, found)
+    return found
 
 
 def of_each_sample(constant: torch.Tensor, value: Any, rank: int, dimension: int) -> torch.Tensor:

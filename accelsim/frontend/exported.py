@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from accelsim.errors import AccelsimError
+from accelsim.frontend.operators.quantized import register
 
 _MODEL = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -32,7 +33,10 @@ _PLAIN = re.compile(
 )
 _IGNORED = re.compile(r"extra/.*|\.data/.*|\.format_version|\.storage_alignment")
 
-_TARGET = re.compile(r"torch\.ops\.aten\.[A-Za-z]\w*\.[A-Za-z]\w*|_operator\.(\w+)|torch\.sym_[a-z]+")
+_TARGET = re.compile(
+    r"torch\.ops\.aten\.[A-Za-z]\w*\.[A-Za-z]\w*|_operator\.(\w+)|torch\.sym_[a-z]+"
+    r"|torch\.ops\.quantized_decomposed\.(?:de)?quantize_per_(?:tensor|channel)\.[a-z]\w*"
+)
 _ARITHMETIC = re.compile("add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem")
 _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
 _EXPRESSION = (
@@ -73,6 +77,8 @@ def load_exported(path: str | Path) -> torch.export.ExportedProgram:
         raise AccelsimError(
             f"{path} is truncated, corrupt or not from torch.export: {str(error) or type(error).__name__}"
         ) from error
+    if b"quantized_decomposed" in rebuilt.getvalue():
+        register()
     quiet = logging.getLogger("torch.export")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -138,7 +144,7 @@ def _checked_graph(model: dict[str, Any]) -> bytes:
         if key == "target" and isinstance(value, str):
             found = _TARGET.fullmatch(value)
             if not found or (found[1] and not _ARITHMETIC.fullmatch(found[1])):
-                raise _Refused(f"it calls {value!r}, which is not one of torch's own (aten) operators")
+                raise _Refused(f"it calls {value!r}, which is not one of torch's own (aten) operators or quantizers")
         elif key == "expr_str":
             _check_expression(value)
         elif key in ("in_spec", "out_spec"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch.nn.functional as F
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.operators.functions import numerics_of
 from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.quantized import codes_of, keep_codes
 from accelsim.frontend.registry import Captured, Reject, lowers, pair, parameter, tensor
 from accelsim.ops.mac import Conv2d as IntegerConv2d
 from accelsim.ops.spread import Spread
 from accelsim.ops.transpose_conv import TransposeConv2d as IntegerTransposeConv2d
+from accelsim.quant import QTensor
 
 if TYPE_CHECKING:
     from accelsim.frontend.lower import Lowering
@@ -35,7 +38,7 @@ class ConvTranspose2d:
             raise Reject("the input has no batch dimension")
         groups = arguments["groups"]
         weight = parameter(arguments["weight"], "the weight")
-        parameters = {"weight": _exchanged(weight, groups)}
+        parameters = {"weight": _own_codes(weight, groups)}
         if arguments["bias"] is not None:
             parameters["bias"] = parameter(arguments["bias"], "the bias")
         padding, dilation = pair(arguments["padding"]), pair(arguments["dilation"])
@@ -100,6 +103,16 @@ def _exchanged(weight: torch.Tensor, groups: int) -> torch.Tensor:
     """(C, K/groups, …) ↔ (K, C/groups, …): input and output channels of each group change places."""
     by_group = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     return by_group.transpose(1, 2).reshape(-1, weight.shape[0] // groups, *weight.shape[2:]).contiguous()
+
+
+def _own_codes(weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """The exchanged weight, with its codes where the program brought some."""
+    exchanged, codes = _exchanged(weight, groups), codes_of(weight)
+    if codes is not None and (groups == 1 or codes.params.axis is None):
+        axis = codes.params.axis if codes.params.axis not in (0, 1) else 1 - codes.params.axis
+        values = _exchanged(torch.from_numpy(codes.values), groups).numpy()
+        keep_codes(exchanged, QTensor(values, replace(codes.params, axis=axis)))
+    return exchanged
 
 
 #: families whose nodes have weights and an accumulator
