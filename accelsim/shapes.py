@@ -38,7 +38,8 @@ class LoopNest:
     rows and columns; fy, fx: filter rows and columns. A linear layer is b × k × c with everything else 1. iy,
     ix: input rows and columns without padding; 0: exactly what the outputs span. bias_bits: 0 where there
     is no bias. asymmetric_weights: weights have a zero point, so the sum of each input row (a term that
-    depends on data) is computed too. requantized: False where raw accumulators leave the layer.
+    depends on data) is computed too. requantized: False where raw accumulators leave the layer. partial_rescales:
+    partial sums of each output that are rescaled inside its sum (weights with a scale for each group of inputs).
     """
 
     b: int
@@ -60,6 +61,7 @@ class LoopNest:
     ix: int = 0
     asymmetric_weights: bool = False
     requantized: bool = True
+    partial_rescales: int = 0
 
     def __post_init__(self) -> None:
         _positive(self, "b", "k", "c", "oy", "ox", "fy", "fx", "groups")

@@ -118,7 +118,7 @@ def _row(nest: LoopNest) -> tuple[int, ...]:
         nest.output_bits,
         nest.bias_bits,
         nest.asymmetric_weights,
-        nest.requantized,
+        int(nest.requantized) + nest.partial_rescales,
     )
 
 

@@ -102,7 +102,7 @@ def vector_work(p: Problems) -> dict[str, Ints]:
     inputs = p.b * p.iy * p.ix * p.c * p.groups
     sums = inputs + p.b * p.taps_y * p.taps_x * p.groups + outputs
     return {
-        "requantize": np.where(p.requantized > 0, outputs, 0),
+        "requantize": outputs * p.requantized,
         "row_sums": np.where(p.asymmetric > 0, sums, 0),
     }
 

@@ -9,10 +9,12 @@ import numpy as np
 from accelsim.errors import AccelsimError
 from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
+from accelsim.frontend.groups import quantize_by_group, sum_scale
 from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.constant import Constant
 from accelsim.frontend.operators.embedding import token_grids
+from accelsim.frontend.operators.mac import Linear
 from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 from accelsim.frontend.ranges import weight_limits
 from accelsim.profiles import NumericProfile, load_profile
@@ -139,6 +141,18 @@ def quantize_weight(node: FloatNode, input_scale: float, config: QuantConfig) ->
         bias = np.abs(node.parameters["bias"].numpy().astype(np.float64))
         smallest = bias / (input_scale * _BIAS_LIMIT)
         floor = np.maximum(floor, smallest if choice.per_channel else smallest.max())
+    if choice.weight_group_size is not None and node.operator is Linear and weight.shape[1] > choice.weight_group_size:
+        return quantize_by_group(
+            weight,
+            choice.weight_group_size,
+            choice.ranges,
+            bits,
+            symmetric=symmetric,
+            percentile=config.percentile,
+            per_channel=choice.per_channel,
+            power_of_two=load_profile(config.profile).power_of_two,
+            least_common=np.broadcast_to(floor, channels),
+        )
     levels = (1 << bits) - 1
     narrow = upper - lower < floor * levels
     upper = np.where(narrow, np.maximum(upper, lower + floor * levels), upper)
@@ -158,7 +172,7 @@ def quantize_bias(node: FloatNode, input_scale: float, weight: QTensor) -> np.nd
     if "bias" not in node.parameters:
         return None
     bias = node.parameters["bias"].numpy().astype(np.float64)
-    codes = np.rint(bias / (input_scale * np.asarray(weight.params.scale)))
+    codes = np.rint(bias / (input_scale * np.asarray(sum_scale(weight.params))))
     wide = np.abs(codes).max(initial=0) >= 2**31
     if wide and np.abs(codes).max() >= 2**62:
         raise AccelsimError(f"layer {node.layer!r}: the bias does not fit 63 bits at the scale of its products")

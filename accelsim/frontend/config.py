@@ -25,6 +25,8 @@ class QuantConfig:
         bits; layers that no pattern matches get 8. An activation belongs to the layer that produces it,
         the network's input to the name "input".
     per_channel: one weight scale per output channel, else per tensor.
+    weight_group_size: None, or consecutive inputs of a fully connected layer that share a weight scale: partial sums
+        are then rescaled inside the sum (and priced). Layers with no more inputs than that have one group.
     ranges: "mse" (least squared error), "min-max", or "percentile" (`percentile` below).
     profile: numeric profile, see `accelsim profiles`.
     symmetric_weights: weight zero point 0 (else affine weights: the data-dependent row sums are computed and
@@ -40,7 +42,8 @@ class QuantConfig:
         accelsim/frontend/recipes/names.py. None: activation and weight ranges by `ranges`, then `bias_correction`;
         where a recipe is given, it alone says which methods and corrections are used (overrides by layer still win).
     percentile: two-sided share in % that the percentile range keeps.
-    overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "ranges": value, or
+    overrides: layer name or pattern → {"weight_bits" | "activation_bits" | "per_channel" | "weight_group_size" |
+        "ranges": value, or
         "activation_range": (lower, upper), the real range of the layer's output where it is known}; later entries
         win over earlier ones and over the fields above.
     Power-of-two scales are used where the profile rescales by shifts alone, symmetric activations where it has
@@ -59,6 +62,7 @@ class QuantConfig:
     residual_bits: int = 8
     bias_correction: bool = True
     percentile: float = 99.99
+    weight_group_size: int | None = None
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
@@ -83,12 +87,15 @@ class QuantConfig:
             raise AccelsimError(f"percentile must be a number, not {self.percentile!r}")
         if not 50 < self.percentile <= 100:
             raise AccelsimError(f"percentile must be in (50, 100], not {self.percentile!r}")
+        _check_group_size(self.weight_group_size, "weight_group_size")
         for pattern, changes in (self.overrides or {}).items():
             if not isinstance(changes, Mapping):
                 raise AccelsimError(f"overrides[{pattern!r}] must map field names to values, not {changes!r}")
             for key, value in changes.items():
                 if key in ("weight_bits", "activation_bits"):
                     check_bits(value, f"overrides[{pattern!r}].{key}")
+                elif key == "weight_group_size":
+                    _check_group_size(value, f"overrides[{pattern!r}].weight_group_size")
                 elif key == "ranges":
                     _check_ranges(value, f"overrides[{pattern!r}].ranges")
                 elif key == "per_channel":
@@ -98,7 +105,7 @@ class QuantConfig:
                 else:
                     raise AccelsimError(
                         f"overrides[{pattern!r}]: unknown field {key!r}; "
-                        "known: weight_bits, activation_bits, per_channel, ranges, activation_range"
+                        "known: weight_bits, activation_bits, per_channel, ranges, activation_range, weight_group_size"
                     )
 
     @property
@@ -124,6 +131,7 @@ class QuantConfig:
             activation_bits=_look_up(self.activation_bits, layer),
             per_channel=self.per_channel,
             ranges=self.ranges,
+            weight_group_size=self.weight_group_size,
         )
         for pattern, changes in (self.overrides or {}).items():
             if fnmatchcase(layer, pattern):
@@ -151,6 +159,7 @@ class LayerConfig:
     per_channel: bool
     ranges: str
     activation_range: tuple[float, float] | None = None
+    weight_group_size: int | None = None
 
 
 def as_config(config: QuantConfig | None, keywords: Mapping[str, Any]) -> QuantConfig:
@@ -183,6 +192,11 @@ def _check_range(value: Any, name: str) -> None:
     numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
     if not numbers or not value[0] < value[1]:
         raise AccelsimError(f"{name} must be (lower, upper) with lower < upper, not {value!r}")
+
+
+def _check_group_size(value: Any, name: str) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 2):
+        raise AccelsimError(f"{name} must be None or an integer of at least 2, not {value!r}")
 
 
 def _check_ranges(value: Any, name: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import quantize_bias
 from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode, Ref
+from accelsim.frontend.groups import sum_scale
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.concat import Concat
@@ -123,7 +124,7 @@ class Lowering:
             return None
         x = self.params(node.inputs[0])
         numerics = self.profile.operator(operator).for_activations(x.bits)
-        return self.requantizer(node, numerics, (x.scale, self.weight(node).params.scale, self.params(node).scale))
+        return self.requantizer(node, numerics, (x.scale, sum_scale(self.weight(node).params), self.params(node).scale))
 
     def requantize_numerics(self, node: FloatNode) -> dict[str, Any]:
         x, y = self.params(node.inputs[0]), self.params(node)
@@ -249,7 +250,7 @@ class Lowering:
     def _output_params(self, node: FloatNode) -> QuantParams | AccumulatorParams:
         if node.name in self.activations:
             return self.activations[node.name]
-        scale = self.params(node.inputs[0]).scale * np.asarray(self.weight(node).params.scale)
+        scale = self.params(node.inputs[0]).scale * np.asarray(sum_scale(self.weight(node).params))
         return AccumulatorParams(scale, len(node.shape) if scale.ndim else None)  # channels come last
 
     def _in_order(self, source: str, plain: bool, name: str | None = None) -> str:

@@ -13,6 +13,7 @@ from accelsim.ops.float_forms import FloatReduce, TableSoftmax
 from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.ops.float_pair import FloatPair
 from accelsim.ops.float_pool import FloatAveragePool
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.interpolated import InterpolatedLut
 from accelsim.ops.lookup import Embedding, Gather, Lut
 from accelsim.ops.mac import Conv2d, Linear, MacOp
@@ -37,6 +38,7 @@ OPS: dict[str, type[Op]] = {
     for op in (
         Conv2d,
         Linear,
+        GroupedLinear,
         TransposeConv2d,
         TailedConv2d,
         TailedTransposeConv2d,

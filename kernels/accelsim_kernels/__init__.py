@@ -24,6 +24,7 @@ _HOMES = {
     "float_conv2d": "float_sums",
     "float_matmul": "float_sums",
     "float_pair": "float_pairs",
+    "grouped_matmul": "grouped",
     "hard_swish": "activations",
     "interpolated_lut": "interpolation",
     "layer_norm": "norms",

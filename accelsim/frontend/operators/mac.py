@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from accelsim.frontend.float_graph import FloatNode
+from accelsim.frontend.groups import GroupedParams, sum_params
 from accelsim.frontend.registry import Captured, Reject, lowers, pair, parameter, tensor
+from accelsim.ops.grouped_linear import GroupedLinear as IntegerGroupedLinear
 from accelsim.ops.mac import Conv2d as IntegerConv2d
 from accelsim.ops.mac import Linear as IntegerLinear
 
@@ -105,17 +107,23 @@ class Linear:
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
         weight = to.weight(node)
-        to.linear(
-            node,
-            IntegerLinear(
-                **to.names(node),
-                weight=weight.values,
-                weight_params=weight.params,
-                x_zero_point=to.params(node.inputs[0]).zero_point,
-                bias=to.bias(node),
-                requantizer=to.mac_requantizer(node, "linear"),
-            ),
-        )
+        fields = {
+            **to.names(node),
+            "weight": weight.values,
+            "weight_params": sum_params(weight.params),
+            "x_zero_point": to.params(node.inputs[0]).zero_point,
+            "bias": to.bias(node),
+            "requantizer": to.mac_requantizer(node, "linear"),
+        }
+        if not isinstance(weight.params, GroupedParams):
+            to.linear(node, IntegerLinear(**fields))
+            return
+        groups = {
+            "group_size": weight.params.group_size,
+            "zero_points": weight.params.by_group(weight.params.zero_point),
+            **weight.params.rescaling(),
+        }
+        to.linear(node, IntegerGroupedLinear(**fields, **groups))
 
 
 @lowers(aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default)

@@ -9,6 +9,7 @@ import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import mac_nodes
+from accelsim.frontend.groups import GroupedParams
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, real_input, with_torch_weight
 from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
@@ -41,11 +42,12 @@ def gptq(draft: Draft, rows: int = 8192, damping: float = 0.01, seed: int = 0) -
         gram = np.matmul(x.transpose(0, 2, 1), x) / x.shape[1]
         held = weights[op.name]
         real = node.parameters["weight"].double().numpy()
-        scale = np.broadcast_to(np.asarray(held.params.scale, np.float64), len(real))
-        zero = np.broadcast_to(np.asarray(held.params.zero_point, np.int64), len(real))
-        by_group = (len(gram), -1)
+        scale, zero = (np.asarray(value) for value in (held.params.scale, held.params.zero_point))
+        if not isinstance(held.params, GroupedParams):
+            scale, zero = (np.broadcast_to(value, len(real)).reshape(-1, 1) for value in (scale, zero))
+        by_group = (len(gram), len(real) // len(gram), -1)
         found = rounded(
-            real.reshape(*by_group, gram.shape[1]),
+            real.reshape(by_group),
             gram,
             scale.reshape(by_group),
             zero.reshape(by_group),
@@ -69,12 +71,17 @@ def rounded(
     limits: tuple[int, int],
     damping: float,
 ) -> np.ndarray:
-    """Codes int64 of weight (groups, outputs, taps). gram: (groups, taps, taps); scale, zero_point: (groups, outputs).
+    """Codes int64 of weight (groups, outputs, taps). gram: (groups, taps, taps).
+
+    scale, zero_point: (groups, outputs), or (groups, outputs, taps) where they differ along the taps.
 
     With U the upper Cholesky factor of the inverse of the damped Gram matrix, tap k is rounded and its error divided
     by U_kk goes to every later tap j with the factor U_kj: what optimal brain surgery prescribes.
     """
     taps = gram.shape[1]
+    scale, zero_point = (
+        np.broadcast_to(value if value.ndim == 3 else value[..., None], weight.shape) for value in (scale, zero_point)
+    )
     out = np.empty(weight.shape, np.int64)
     for g in range(len(weight)):
         order = np.argsort(-np.diag(gram[g]), kind="stable")
@@ -84,8 +91,9 @@ def rounded(
         left = weight[g][:, order].copy()
         codes = np.empty_like(left)
         for k in range(taps):
-            codes[:, k] = np.clip(np.rint(left[:, k] / scale[g]) + zero_point[g], *limits)
-            error = (left[:, k] - scale[g] * (codes[:, k] - zero_point[g])) / upper[k, k]
+            step, zero = scale[g][:, order[k]], zero_point[g][:, order[k]]
+            codes[:, k] = np.clip(np.rint(left[:, k] / step) + zero, *limits)
+            error = (left[:, k] - step * (codes[:, k] - zero)) / upper[k, k]
             left[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])
         out[g][:, order] = codes.astype(np.int64)
     return out

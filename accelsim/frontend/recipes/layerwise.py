@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from accelsim_kernels.names import SCHEMES
 
+from accelsim.frontend.groups import FRACTION_BITS
 from accelsim.frontend.observe import Observation
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.quant import QuantParams, dequantize
 from accelsim.simulator import input_codes
@@ -86,6 +88,8 @@ def exact_accumulator(graph: IntegerGraph, op: MacOp) -> dict[str, Any]:
     bound = largest_input * int(centred.sum(axis=1).max())
     if op.bias is not None:
         bound += int(np.abs(op.bias.astype(np.int64)).max())
+    if isinstance(op, GroupedLinear):
+        bound <<= FRACTION_BITS + 1  # the common scale of its groups is finer
     return {"levels": [(32 if bound < 2**31 else _EXACT_BITS, "wrap", None)]}
 
 

@@ -19,6 +19,7 @@ _HOMES = {
     "float_conv2d": "float_sums",
     "float_matmul": "float_sums",
     "float_pair": "float_forms",
+    "grouped_matmul": "grouped",
     "hard_swish": "activations",
     "interpolated_lut": "interpolation",
     "layer_norm": "norms",
