@@ -17,7 +17,6 @@ from accelsim.ops.activation import LeakyRelu, Logistic, Tanh
 from accelsim.ops.arithmetic import Clamp, Requantize
 from accelsim.ops.float_forms import TableSoftmax
 from accelsim.ops.function_parameters import (
-    float_table,
     gemmlowp_table,
     hard_swish_table,
     interpolated_parameters,
@@ -134,8 +133,14 @@ def logistic(op: FileOperator, to: Lowering) -> None:
         to.emit(cls, op, [to.input(op, 0)], op.outputs[0], **how)
         return
     fixed_point = to.profile.operators.get("logistic")  # the arithmetic of tanh, too
-    in_fixed_point = fixed_point is not None and fixed_point.arithmetic == "gemmlowp"
-    lut(op, to, function, gemmlowp_table(function, x) if in_fixed_point else float_table(function, x, y))
+    if fixed_point is not None and fixed_point.arithmetic == "gemmlowp":
+        lut(op, to, function, gemmlowp_table(function, x))
+        return
+    steps, quantize = function, {}
+    if to.defines("float_logistic"):  # XNNPACK's
+        steps = "logistic-rounded-once" if function == "logistic" else function
+        quantize = to.numerics("float_logistic").options
+    lut(op, to, function, function_table(steps, x, y, **quantize))
 
 
 def _check_grid(op: FileOperator, y: QuantParams, wanted: tuple[float, int]) -> None:

@@ -34,12 +34,19 @@ def _gelu_tanh(x: np.ndarray) -> np.ndarray:
     return _F(0.5) * x * (_F(1) + _tanh(inner))
 
 
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return _F(1) / (_F(1) + _exp(-x))
+
+
 #: functions of float32 arrays. Source: LiteRT reference/gelu.h, activations.cc, exp.cc
 FUNCTIONS: dict[str, Function] = {
     "elu": lambda x: np.where(x < 0, _expm1(x), x),
     "exp": _exp,
     "gelu": _gelu,
     "gelu-tanh": _gelu_tanh,
+    "logistic": _logistic,
+    "logistic-rounded-once": _through_float64(lambda x: 1 / (1 + np.exp(-x))),
+    "tanh": _tanh,
     "log": lambda x: np.where(x > 0, _log(np.where(x > 0, x, _F(1))), _F(-np.inf)),
 }
 
