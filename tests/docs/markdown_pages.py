@@ -83,7 +83,7 @@ class PageRun:
         home = Path.cwd()
         self.names.setdefault("__name__", "page")
         os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))  # as where Python is started in the folder
+        sys.path.insert(0, "")  # where Python is started, as for a reader
         known = set(sys.modules)
         try:
             printed: str | None = None
@@ -91,7 +91,7 @@ class PageRun:
                 printed = self._block(block, printed)
         finally:
             os.chdir(home)
-            sys.path.remove(str(self.folder))
+            sys.path.remove("")
             for name in set(sys.modules) - known:
                 if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(self.folder)):
                     del sys.modules[name]
@@ -107,7 +107,7 @@ class PageRun:
     def _block(self, block: Block, printed: str | None) -> str | None:
         """What a python block printed; None for the others."""
         if block.title is not None:
-            path = self.folder / block.title
+            path = Path(block.title)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.body, "utf-8")
         elif block.language == "python":
@@ -194,6 +194,10 @@ class PageRun:
             subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
         elif words[:2] == ["pip", "install"]:
             check_extras(words[2:])
+        elif words[0] == "mkdir":
+            Path(words[1]).mkdir()
+        elif words[0] == "cd":
+            os.chdir(words[1])
         elif words[0] == "source":  # a virtual environment that `make` set up: the tests run in theirs
             assert words[1:] == [".venv/bin/activate"], command
         elif words[0] == "pytest":
