@@ -11,6 +11,8 @@ import numpy as np
 from accelsim_kernels.arguments import Accumulator
 
 _FAR = 1 << 61
+#: weights looked at together: each takes some tens of bytes meanwhile
+_MOST_WEIGHTS = 1 << 14
 
 
 def products(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, folded: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +35,10 @@ def reach(
 
     A bias beyond ±2**61 counts as that much: far beyond any accumulator that a bound is asked for.
     """
+    if w.size > _MOST_WEIGHTS and len(w) > 1:
+        middle = len(w) // 2
+        parts = [reach(w[own], x_dtype, zx, zw[own], bias[own], how) for own in (slice(middle), slice(middle, None))]
+        return [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(*parts, strict=True)]
     bias = np.clip(bias, -_FAR, _FAR)
     folded = how.zero_point_at == "folded"
     depth = w.shape[1]
@@ -67,3 +73,21 @@ def nothing_overflows(how: Accumulator, ends: list[tuple[int, int]]) -> bool:
     return all(
         level.minimum <= low and high <= level.maximum for level, (low, high) in zip(how.levels, ends, strict=True)
     )
+
+
+def absolute(w: np.ndarray, x_dtype: np.dtype, zx: int, zw: np.ndarray, bias: np.ndarray, folded: bool) -> int:
+    """No sum of some products and the start, each of either sign, is further from zero in any channel."""
+    outputs = len(w)
+    if not outputs:
+        return 0
+    info = np.iinfo(x_dtype)
+    taken = np.zeros_like(zw) if folded else zw
+    largest = max(-info.min, info.max) if folded else max(zx - info.min, info.max - zx)
+    depth = w[0].size
+    whole = np.abs(np.clip(bias, -_FAR, _FAR))
+    for k in range(outputs):
+        own = w[k].astype(np.int32) - np.int32(taken[k])
+        whole[k] += largest * int(np.abs(own).sum(dtype=np.int64))
+        if folded:
+            whole[k] += abs(zx) * int(np.abs(own).sum(dtype=np.int64)) + abs(int(zw[k])) * depth * (largest + abs(zx))
+    return int(whole.max())

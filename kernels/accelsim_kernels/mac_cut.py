@@ -8,6 +8,8 @@ from accelsim_kernels.mac_pack import Layout
 #: bytes of input that a band copies, and outputs that it makes: it should stay in the second-level cache
 STRIP_BYTES = 1 << 17
 BAND_OUTPUTS = 1 << 10
+#: bytes that are never worth saving; beyond them a band's copy is at most an eighth of the unfolded input in int32
+LEAST_BYTES = 1 << 15
 #: products that are worth handing to another thread; what copying a byte and starting a job cost, in products
 JOB_PRODUCTS, COPY_PRODUCTS, JOB_OVERHEAD = 1 << 19, 8, 1 << 17
 #: products of a job above which others would wait long for a thread that loses its core
@@ -18,7 +20,9 @@ def cut(shape: ConvGeometry, layout: Layout, pitch: int, workers: int) -> tuple[
     """(bands, output rows of a band, panel sets, panels of a set): what fits the cache, then even work for everyone."""
     by_size = max(1, BAND_OUTPUTS // shape.out_x)
     if pitch:
-        by_size = min(by_size, max(1, (STRIP_BYTES // pitch - (shape.fy - 1) * shape.dilation[0]) // shape.stride[0]))
+        unfolded = shape.batch * shape.out_y * shape.out_x * shape.depth * shape.groups
+        strip = min(STRIP_BYTES, max(LEAST_BYTES, unfolded // (2 * workers)))
+        by_size = min(by_size, max(1, (strip // pitch - (shape.fy - 1) * shape.dilation[0]) // shape.stride[0]))
     bands = -(-shape.out_y // min(by_size, shape.out_y))
     band_rows, per_set, panels = -(-shape.out_y // bands), max(1, len(layout.panels)), len(layout.panels)
     products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth

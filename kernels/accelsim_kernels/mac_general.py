@@ -1,138 +1,140 @@
-"""Runs the general accumulator walk band by band: unfolds a few output rows, walks them, goes on."""
+"""Any accumulator, one addition at a time: weights and arguments of the general walk (mac_walk)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from enum import IntEnum
 
 import numpy as np
 
-from accelsim_kernels._jit import kernel
-from accelsim_kernels._threads import run
+from accelsim_kernels import mac_bounds, simd
+from accelsim_kernels._jit import address, kernel
 from accelsim_kernels.arguments import Accumulator, ConvGeometry
+from accelsim_kernels.mac_pack import Packed
+from accelsim_kernels.step import Step
 
-#: outputs that mac_walk holds at a time, and the flags it sets
-LANES = 64
+#: flags of an output
 EVENT, FATAL = 1, 2
-#: operands unfolded at a time, in elements: bounds the extra memory
-BAND_ITEMS = 1 << 18
+#: int64 words of a level: minimum, maximum, saturates, raises, span
+LEVEL_WORDS = 5
+#: vectors of output channels that are walked together
+_MOST_VECTORS = 4
+#: products that are worth a job of their own
+_JOB_PRODUCTS = 1 << 17
 #: a bias below this, the correction of zero points and all products together stay within int64
 _FAR = 1 << 61
 
 
-def bands(shape: ConvGeometry, items: int = BAND_ITEMS) -> Iterator[tuple[int, int, int]]:
-    """(image, first, end) of output rows whose unfolded windows hold about `items` operands."""
-    step = max(1, items // max(1, shape.out_x * shape.depth))
-    for image in range(shape.batch):
-        for first in range(0, shape.out_y, step):
-            yield image, first, min(first + step, shape.out_y)
+class Gen(IntEnum):
+    """Positions in the kernel's int64 arguments. Strides are in bytes."""
+
+    counter, jobs, x, out, events, scratch, scratch_bytes, state_at = range(8)
+    x_image, x_row, x_column, x_channel, x_bytes, x_signed, subtract, fill = range(8, 16)
+    in_y, in_x, pad_top, pad_left, stride_y, stride_x, dilation_y, dilation_x, fy, fx = range(16, 26)
+    rows, out_y, out_x, out_channels, groups, group_channels, group_outputs, depth = range(26, 34)
+    weights, weight_bytes, block_bytes, blocks, initial, fixed, factor = range(34, 41)
+    levels, level_count, group, after, low, high, segment, out_bytes = range(41, 49)
 
 
-def windows(
-    x: np.ndarray, shape: ConvGeometry, band: tuple[int, int, int], group: int, fill: int, subtract: int
-) -> np.ndarray:
-    """The activations of a band of outputs, minus `subtract`: int32 (outputs, depth) in (fy, fx, c) order."""
-    image, begin, end = band
-    (top, _), (left, right) = shape.padding
-    first = begin * shape.stride[0] - top
-    height = (end - begin - 1) * shape.stride[0] + (shape.fy - 1) * shape.dilation[0] + 1
-    channels = slice(group * shape.group_channels, (group + 1) * shape.group_channels)
-    strip = np.full((height, shape.in_x + left + right, shape.group_channels), fill - subtract, np.int32)
-    low, high = max(first, 0), min(first + height, shape.in_y)
-    if low < high:
-        inside = strip[low - first : high - first, left : left + shape.in_x]
-        np.subtract(x[image, low:high, :, channels], subtract, out=inside, dtype=np.int32)
-    row, column, item = strip.strides
-    view = np.lib.stride_tricks.as_strided(
-        strip,
-        (end - begin, shape.out_x, shape.fy, shape.fx, shape.group_channels),
-        (row * shape.stride[0], column * shape.stride[1], row * shape.dilation[0], column * shape.dilation[1], item),
-    )
-    return np.ascontiguousarray(view.reshape((end - begin) * shape.out_x, shape.depth))
-
-
-def weight_columns(w: np.ndarray, shape: ConvGeometry, group: int, zw: np.ndarray) -> np.ndarray:
-    """The weights of a group minus zw: int32 (depth, outputs of the group), C-contiguous."""
-    per_group = shape.out_channels // shape.groups
-    own = slice(group * per_group, (group + 1) * per_group)
-    taken = w[own].reshape(per_group, shape.depth).astype(np.int32) - zw[own, None].astype(np.int32)
-    return np.ascontiguousarray(taken.T)
-
-
-def level_table(how: Accumulator) -> np.ndarray:
-    """(minimum, maximum, saturates, raises, span) of each level, for mac_walk."""
-    return np.array(
-        [
-            (
-                level.minimum,
-                level.maximum,
-                level.overflow == "saturate",
-                level.overflow == "raise",
-                level.span or 1 << 62,
-            )
-            for level in how.levels
-        ],
-        np.int64,
-    )
-
-
-def walk(
-    x: np.ndarray, w: np.ndarray, shape: ConvGeometry, zx: int, zw: np.ndarray, bias: np.ndarray, how: Accumulator
-) -> Iterator[tuple[tuple[int, int, int], slice, np.ndarray, np.ndarray]]:
-    """Yield (band, output channels, int64 values, uint8 flags), arrays (outputs, channels), of every band and group."""
-    folded = how.zero_point_at == "folded"
-    levels = level_table(how)
-    per_group = shape.out_channels // shape.groups
-    wide = how.levels[-1].bits == 64 or (bool(bias.size) and not -_FAR < bias.min() <= bias.max() < _FAR)
-    weights = []
-    for group in range(shape.groups):
-        own = slice(group * per_group, (group + 1) * per_group)
-        b = weight_columns(w, shape, group, np.zeros_like(zw) if folded else zw)
-        fixed = np.zeros(per_group, np.int64)
-        if folded:
-            fixed += shape.depth * zx * zw[own] - zx * b.sum(axis=0, dtype=np.int64)
-        weights.append((own, b, bias[own].copy(), fixed))
-    for band in bands(shape):
-        for group, (own, b, start, fixed) in enumerate(weights):
-            a = windows(x, shape, band, group, zx, 0 if folded else zx)
-            sums = a.sum(axis=1, dtype=np.int64) if folded else np.zeros(len(a), np.int64)
-            factor = zw[own] if folded else np.zeros(per_group, np.int64)
-            values, flags = _walk((a, b, start, sums, np.ascontiguousarray(factor)), fixed, levels, how, wide)
-            yield band, own, values, flags
-
-
-def _walk(
-    operands: tuple[np.ndarray, ...],
-    fixed: np.ndarray,
-    levels: np.ndarray,
+def plan(
+    shape: ConvGeometry,
+    out_shape: tuple[int, ...],
+    x_dtype: np.dtype,
+    x_strides: tuple[int, ...],
+    packed: Packed,
+    zx: int,
+    zw: np.ndarray,
+    bias: np.ndarray,
     how: Accumulator,
-    wide: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """operands: a, b, bias, row terms and column factors, as mac_walk takes them."""
-    a, b = operands[:2]
-    rows, columns = a.shape[0], b.shape[1]
-    values, flags = np.empty((rows, columns), np.int64), np.empty((rows, columns), np.uint8)
-    items = len(levels) * LANES
+    watched: bool,
+    workers: int,
+) -> Step:
+    """Accumulators of that layer; called with x, where watched also with a uint8 array of its shape for the flags."""
+    folded = how.zero_point_at == "folded"
+    taken = np.zeros_like(zw) if folded else zw
+    narrow = mac_bounds.absolute(packed.w, x_dtype, zx, zw, bias, folded) < 1 << 31
+    wide = how.levels[-1].bits == 64 or (bool(bias.size) and not -_FAR < bias.min() <= bias.max() < _FAR)
+    bits, single = (32 if narrow else 64), simd.lanes() // (1 if narrow else 2)
+    vectors = min(_MOST_VECTORS, max(1, -(-shape.out_channels // shape.groups // single)))
+    lanes = single * vectors
+    weights = packed.remember(("walk", lanes, taken.tobytes()), lambda: _columns(packed.w, shape.groups, taken, lanes))
+    fixed = np.zeros(shape.out_channels, np.int64)
+    if folded:
+        sums = packed.w.reshape(shape.out_channels, -1).sum(axis=1, dtype=np.int64)
+        fixed = shape.depth * zx * zw - zx * sums
+    spread = [_spread(values, shape.groups, lanes) for values in (bias, fixed, zw * folded)]
+    levels = np.array([_words(level) for level in how.levels], np.int64)
+    innermost, limit = how.levels[0], 1 << (bits - 1)
+    segment = kernel(
+        "simd_segment", "segment", bits, single, vectors, weights.itemsize, innermost.overflow == "saturate",
+        how.group == 1,
+    )  # fmt: skip
+    products = shape.batch * shape.out_y * shape.out_x * shape.out_channels * shape.depth
+    rows, subtract = shape.batch * shape.out_y, 0 if folded else zx
+    state_at = -(-4 * shape.depth // 64) * 64
+    scratch = state_at + 8 * lanes * (len(levels) + 5)
+    given = {
+        "jobs": max(1, min(rows, 8 * workers, products // _JOB_PRODUCTS)) if workers > 1 else 1,
+        "scratch_bytes": scratch, "state_at": state_at,
+        "x_image": x_strides[0], "x_row": x_strides[1], "x_column": x_strides[2], "x_channel": x_strides[3],
+        "x_bytes": x_dtype.itemsize, "x_signed": x_dtype.kind == "i", "subtract": subtract, "fill": zx - subtract,
+        "in_y": shape.in_y, "in_x": shape.in_x, "pad_top": shape.padding[0][0], "pad_left": shape.padding[1][0],
+        "stride_y": shape.stride[0], "stride_x": shape.stride[1],
+        "dilation_y": shape.dilation[0], "dilation_x": shape.dilation[1], "fy": shape.fy, "fx": shape.fx,
+        "rows": rows, "out_y": shape.out_y, "out_x": shape.out_x, "out_channels": shape.out_channels,
+        "groups": shape.groups, "group_channels": shape.group_channels,
+        "group_outputs": shape.out_channels // shape.groups, "depth": shape.depth,
+        "weights": address(weights), "weight_bytes": weights.itemsize, "block_bytes": weights[0].nbytes,
+        "blocks": spread[0].shape[1] // lanes,
+        "initial": address(spread[0]), "fixed": address(spread[1]), "factor": address(spread[2]),
+        "levels": address(levels), "level_count": len(levels), "group": how.group, "after": how.bias_at == "after",
+        "low": max(innermost.minimum, -limit), "high": min(innermost.maximum, limit - 1), "segment": segment.address,
+        "out_bytes": how.result_dtype.itemsize,
+    }  # fmt: skip
+    words = np.zeros(len(Gen), np.int64)
+    for name, value in given.items():
+        words[Gen[name]] = value
+    return Step(
+        kernel("mac_walk", "walk_rows", lanes, narrow, wide),
+        words,
+        (int(Gen.x), int(Gen.events)) if watched else (int(Gen.x),),
+        int(Gen.out),
+        out_shape,
+        how.result_dtype,
+        int(Gen.scratch),
+        -(-scratch // 64) * 64,
+        [packed, weights, levels, *spread],
+    )
 
-    def job(workers: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        scratch = np.empty(workers * items, np.int64)
-        held = [*operands, values, flags, levels, scratch, fixed]
-        addresses = [array.ctypes.data for array in held]
-        given = np.array(
-            [
-                *addresses[:8],
-                len(levels),
-                rows,
-                a.shape[1],
-                columns,
-                how.group,
-                how.bias_at == "after",
-                addresses[8],
-                items,
-                addresses[9],
-            ],
-            np.int64,
-        )
-        return given, held
 
-    run(kernel("mac_walk", "walk_rows", wide), job, work=rows * columns * a.shape[1])
-    return values, flags
+def _columns(w: np.ndarray, groups: int, taken: np.ndarray, lanes: int) -> np.ndarray:
+    """Weights minus `taken` as (group and block of lanes, depth, lane), zeros behind a group's last channel."""
+    outputs = len(w) // groups
+    blocks, low, high = max(1, -(-outputs // lanes)), int(w.min(initial=0)), int(w.max(initial=0))
+    ends = low - int(taken.max(initial=0)), high - int(taken.min(initial=0))
+    short = ends[0] >= -(1 << 15) and ends[1] < 1 << 15
+    depth = w[0].size if len(w) else 0
+    columns = np.zeros((groups, blocks * lanes, depth), np.int16 if short else np.int32)
+    rows = columns[:, :outputs]
+    np.subtract(
+        w.reshape(groups, outputs, depth), taken.reshape(groups, outputs, 1), out=rows, dtype=np.int64, casting="unsafe"
+    )
+    whole = columns.reshape(groups * blocks, lanes, depth).transpose(0, 2, 1)
+    return np.ascontiguousarray(whole)
+
+
+def _spread(values: np.ndarray, groups: int, lanes: int) -> np.ndarray:
+    """Per-channel numbers (groups, whole blocks of lanes)."""
+    outputs = len(values) // groups
+    whole = np.zeros((groups, max(1, -(-outputs // lanes)) * lanes), np.int64)
+    whole[:, :outputs] = values.reshape(groups, outputs)
+    return whole
+
+
+def _words(level) -> tuple[int, int, bool, bool, int]:
+    return (
+        level.minimum,
+        level.maximum,
+        level.overflow == "saturate",
+        level.overflow == "raise",
+        level.span or 1 << 62,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -69,6 +70,7 @@ class Route:
         workers: int | None = None,
     ) -> None:
         self.packed, self.shape, self.out_shape, self.how = packed, shape, out_shape, how
+        self.x_dtype, self.x_strides = x_dtype, x_strides
         self.zx, self.zw, self.bias = zx, np.ascontiguousarray(np.broadcast_to(zw, shape.out_channels)), bias
         self.return_events, self.requantize = return_events, requantize
         self.product: Product | None = None
@@ -137,21 +139,35 @@ class Route:
         index = tuple(int(i) for i in np.unravel_index(int(fatal.argmax()), self.out_shape))
         raise OverflowError(arguments.overflow_message(index, self.how.levels))
 
-    def _walk(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shape, out_shape = self.shape, self.out_shape
-        x = x.reshape(1, x.shape[0], 1, x.shape[1]) if x.ndim == 2 else x
-        image = (shape.batch, shape.out_y, shape.out_x, shape.out_channels)
-        result, flags = np.empty(image, self.how.result_dtype), np.empty(image, np.uint8)
-        walked = mac_general.walk(x, self.packed.w, shape, self.zx, self.zw, self.bias, self.how)
-        for (n, first, end), own, values, marks in walked:
-            part = (n, slice(first, end), slice(None), own)
-            result[part] = values.reshape(end - first, shape.out_x, -1)
-            flags[part] = marks.reshape(end - first, shape.out_x, -1)
-        result, flags = result.reshape(out_shape), flags.reshape(out_shape)
+    @functools.cached_property
+    def _general(self) -> Step:
+        """The general walk, prepared when it is first needed."""
+        zw, workers = self.zw.astype(np.int64), _threads.count()
+        layer = self.shape, self.out_shape, self.x_dtype, self.x_strides, self.packed
+        return mac_general.plan(*layer, self.zx, zw, self.bias, self.how, self._watched, workers)
+
+    def _walk(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        if 0 in self.out_shape:
+            return np.empty(self.out_shape, self.how.result_dtype), None
+        if not self._watched:
+            return self._general(x), None
+        flags = np.empty(self.out_shape, np.uint8)
+        result = self._general(x, flags)
+        if not self._raises:
+            return result, flags.view(bool)
         fatal = flags & mac_general.FATAL
         if fatal.any():
             self._raise(fatal)
-        return result, flags.astype(bool)
+        return result, flags != 0
+
+    @property
+    def _raises(self) -> bool:
+        return any(level.overflow == "raise" for level in self.how.levels)
+
+    @property
+    def _watched(self) -> bool:
+        """Whether anyone looks at events."""
+        return self.return_events or self._raises
 
 
 _nowhere = np.zeros(0, bool)

@@ -6,6 +6,7 @@ import copy
 import ctypes
 import mmap
 import sys
+import tracemalloc
 
 import accelsim_kernels as fast
 import numpy as np
@@ -179,15 +180,49 @@ def test_packed_weights_can_be_copied_to_another_process() -> None:
     np.testing.assert_array_equal(fast.conv2d(x, twin), fast.conv2d(x, packed))
 
 
-def test_extra_memory_of_a_layer() -> None:
-    """Scratch memory stays below a quarter of the unfolded input."""
-    from accelsim_kernels.mac_exact import Product  # the plan says what it asks for
+#: input size, channels, output channels, taps, stride, groups
+LAYERS = [
+    (28, 32, 64, 3, 1, 1),
+    (7, 256, 128, 3, 1, 1),
+    (64, 3, 32, 7, 2, 1),
+    (28, 96, 96, 3, 1, 96),
+    (28, 128, 64, 1, 2, 1),
+]
+WALKS = {
+    "exact": {},
+    "requantized": {
+        "requantize": {"scheme": "tflite-double", "multiplier": 1 << 30, "shift": -8, "qmin": -128, "qmax": 127}
+    },
+    **{f"saturate {bits}": {"accumulator_bits": bits, "overflow": "saturate"} for bits in (12, 16, 17, 20, 32)},
+    "events": {"accumulator_bits": 18, "return_events": True},
+    "tree": {"accumulator_bits": 16, "overflow": "saturate", "order": "tree:3", "return_events": True},
+    "levels": {"levels": [(12, "saturate", 8), (32, "wrap", None)]},
+    "folded": {"accumulator_bits": 18, "overflow": "saturate", "zero_point_at": "folded", "x_zero_point": 3},
+}
 
-    for size, channels, taps in ((56, 64, 3), (28, 128, 3), (14, 256, 3), (224, 3, 7), (112, 32, 1)):
-        x = np.zeros((1, size, size, channels), np.int8)
-        packed = fast.pack_conv2d(np.zeros((64, taps, taps, channels), np.int8))
-        fast.conv2d(x, packed, padding=((taps // 2, taps // 2),) * 2)
-        (route,) = packed.plans.values()
-        assert isinstance(route.product, Product)
-        extra = route.product.workers * route.product.plan.scratch_bytes
-        assert extra <= size * size * taps * taps * channels // 4
+
+@pytest.mark.parametrize("walk", WALKS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_extra_memory_of_a_layer(walk: str, layer: tuple[int, ...]) -> None:
+    """What a call asks NumPy for besides its results is at most a quarter of the input unfolded to int32."""
+    size, channels, outputs, taps, stride, groups = layer
+    rng = np.random.default_rng(8)
+    x = np.maximum(rng.normal(0, 40, (1, size, size, channels)), 0).astype(np.uint8)
+    packed = fast.pack_conv2d(operand(rng, (outputs, taps, taps, channels // groups), "int8"), groups=groups)
+    pads = (taps // 2, taps // 2)
+    keywords = {"stride": (stride, stride), "padding": (pads, pads), "groups": groups, **WALKS[walk]}
+    fast.set_threads(1)
+    try:
+        fast.conv2d(x, packed, **keywords)  # prepared once for all calls
+        for route in packed.plans.values():
+            step = route.product.step if route.product is not None else route._general
+            step._rooms.clear()
+        tracemalloc.start()
+        results = fast.conv2d(x, packed, **keywords)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        fast.set_threads(None)
+    results = results if isinstance(results, tuple) else (results,)
+    unfolded = 4 * results[0].shape[1] * results[0].shape[2] * taps * taps * channels
+    assert peak - sum(array.nbytes for array in results) <= max(unfolded // 4, 1 << 16)
