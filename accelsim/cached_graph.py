@@ -233,11 +233,14 @@ class _Rewriter:
     def _product(self, op: BatchMatMul, tracked: Sequence[_Track | None]) -> None:
         a, b = tracked
         shapes = [self._shape(name) for name in op.inputs]
-        if a is None or b is None or op.transpose_a or a.axis != len(shapes[0]) - 2 or b.axis != len(shapes[1]) - 2:
-            raise op.refuse("a product of two activations that is not attention over the tokens")
-        scores = op.transpose_b and a.keys is None
-        if not scores and (op.transpose_b or a.keys != len(shapes[0]) - 1):
-            raise op.refuse("a product of two activations that is not attention over the tokens")
+        wrong = op.refuse("a product of two activations that is not attention over the tokens")
+        if a is None or b is None or op.transpose_a or a.axis != len(shapes[0]) - 2 or b.keys is not None:
+            raise wrong
+        columns = len(shapes[1]) - (2 if op.transpose_b else 1)  # the axis of the second operand behind the output's
+        scores = a.keys is None and b.axis == columns
+        values = a.keys == len(shapes[0]) - 1 and b.axis == len(shapes[1]) - 2 and not op.transpose_b
+        if not (scores or values):
+            raise wrong
         joined = self._joined(op, op.inputs[1], b.axis)
         rank = len(self.graph.tensors[op.output].shape)
         self._add(replace(op, inputs=(op.inputs[0], joined)), _Track(rank - 2, rank - 1 if scores else None))

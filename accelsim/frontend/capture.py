@@ -20,6 +20,7 @@ from accelsim.frontend.lines import lines_as_images
 from accelsim.frontend.masks import join_masks
 from accelsim.frontend.tokens import as_tokens
 from accelsim.frontend.translate import in_place, translate
+from accelsim.frontend.written_norms import joined_norms
 
 
 def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> FloatGraph:
@@ -38,7 +39,7 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
     if _mutates_views(program.graph):
         with _quiet():
             program = program.run_decompositions({})  # makes it functional, for about the price of the export
-    graph = lines_as_images(composed(join_masks(joined_reshapes(decomposed(translate(program))))))
+    graph = lines_as_images(composed(joined_norms(join_masks(joined_reshapes(decomposed(translate(program)))))))
     check_finite(graph)
     return graph
 

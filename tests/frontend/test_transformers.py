@@ -55,6 +55,28 @@ class Eager(nn.Module):
         return 0.5 * y * (1.0 + torch.tanh(0.79788456 * (y + 0.044715 * torch.pow(y, 3.0))))
 
 
+class WrittenNorm(nn.Module):
+    """RMS norm as LLaMA writes it, rotated positions, keys and values shared by two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.qkv = nn.Parameter(torch.rand(16) + 0.5), nn.Linear(16, 24)
+        angles = torch.arange(5.0)[:, None] * torch.tensor([1.0, 0.1])
+        self.register_buffer("cos", torch.cat([angles, angles], -1).cos()[None])
+        self.register_buffer("sin", torch.cat([angles, angles], -1).sin()[None])
+
+    def rotated(self, x: torch.Tensor) -> torch.Tensor:
+        half = torch.cat([-x[..., 2:], x[..., :2]], dim=-1)
+        return x * self.cos.unsqueeze(1) + half * self.sin.unsqueeze(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
+        q, k, v = self.qkv(x).split([16, 4, 4], dim=-1)
+        q = q.view(x.shape[0], 5, 4, 4).transpose(1, 2)
+        k, v = (y.view(x.shape[0], 5, 1, 4).transpose(1, 2).expand(-1, 4, -1, -1) for y in (k, v))
+        return F.scaled_dot_product_attention(self.rotated(q), self.rotated(k), v, is_causal=True)
+
+
 class Masked(nn.Module):
     """torch's scaled dot-product attention with a constant mask."""
 
@@ -74,7 +96,9 @@ REAL = torch.randn(48, 5, 16, generator=torch.Generator().manual_seed(0))
 NETWORKS = {
     "tokens": (lambda: Tokens(), torch.arange(48 * 5).view(48, 5) * 7 % 50, 30),
     "written out": (lambda: Eager(BIASED), REAL, 28),
+    "written out, masked": (lambda: Eager(torch.where(CAUSAL, 0.0, -torch.inf)), REAL, 28),
     "boolean mask": (lambda: Masked(CAUSAL.flip(1)), REAL, 26),
+    "as LLaMA": (lambda: WrittenNorm(), REAL, 26),
     "causal": (lambda: Masked(None, causal=True), REAL, 28),
     "biased mask": (lambda: Masked(BIASED), REAL, 28),
     "rms norm block": (lambda: Block(16, 2, nn.RMSNorm, causal=True), REAL, 34),
@@ -99,6 +123,21 @@ def test_close_to_float_and_equal_to_the_reference(name: str, tmp_path) -> None:
     run = acs.simulate(graph, x[:2].numpy())
     slow = acs.simulate(acs.load(tmp_path / "graph.safetensors"), x[:2].numpy(), backend="reference")
     np.testing.assert_array_equal(run.output, slow.output)
+
+
+def test_a_written_norm_is_one_operator() -> None:
+    torch.manual_seed(0)
+    graph = acs.from_torch(WrittenNorm().eval(), REAL)
+    (norm,) = (op for op in graph.ops if op.kind == "rms_norm")
+    assert np.ptp(norm.gamma) > 20
+    assert not {"mean", "rsqrt", "composition"} & {getattr(op, "function", op.kind) for op in graph.ops}
+
+    class Alone(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.rsqrt(x)
+
+    with pytest.raises(AccelsimError, match="rsqrt has no end at 0"):
+        acs.from_torch(Alone(), REAL.abs() + 0.1)
 
 
 @pytest.mark.slow

@@ -50,6 +50,9 @@ def _network(name: str, attention: str) -> tuple[nn.Module, torch.Tensor]:
         elif name == "ViT":
             config = transformers.ViTConfig(image_size=16, patch_size=4, num_channels=1, **sizes)
             model = transformers.ViTForImageClassification(config)
+        elif name == "LLaMA":
+            config = transformers.LlamaConfig(vocab_size=100, num_key_value_heads=1, use_cache=False, **sizes)
+            model = transformers.LlamaForCausalLM(config)
         else:
             config = transformers.GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=2, n_positions=32,
                                              use_cache=False, **small)  # fmt: skip
@@ -61,7 +64,7 @@ def _network(name: str, attention: str) -> tuple[nn.Module, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the package itself, while it builds and runs its networks
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize(("name", "least_db"), [("BERT", 27), ("ViT", 19), ("GPT-2", 29)])
+@pytest.mark.parametrize(("name", "least_db"), [("BERT", 27), ("ViT", 19), ("GPT-2", 29), ("LLaMA", 28)])
 def test_networks_of_the_transformers_package(name: str, least_db: int, attention: str) -> None:
     torch.manual_seed(0)
     model, x = _network(name, attention)
@@ -70,7 +73,7 @@ def test_networks_of_the_transformers_package(name: str, least_db: int, attentio
     codes = [acs.simulate(graph, x[:2].numpy(), backend=b).output for b in ("numba", "reference")]
     np.testing.assert_array_equal(*codes)
     assert acs.cost(graph).layers["energy_pj"].sum() > 0
-    if name == "GPT-2":
+    if name in ("GPT-2", "LLaMA"):
         from accelsim.decoding import CachedDecoder, generate
 
         np.testing.assert_array_equal(CachedDecoder(graph).generate(x[:4, :3], 5), generate(graph, x[:4, :3], 5))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.operators.functions import Function, numerics_of
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.function_parameters import gemmlowp_table
 from accelsim.profiles import NumericProfile
 from accelsim.quant import QuantParams
+
+if TYPE_CHECKING:
+    from accelsim.frontend.lower import Lowering
 
 aten = torch.ops.aten
 
@@ -100,3 +104,18 @@ class Abs(Function):
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
         return torch.abs(x)
+
+
+@lowers(aten.rsqrt.default)
+class Rsqrt(Function):
+    """1 / sqrt(x): part of a norm written out (written_norms.py); by itself it has no end, hence no grid."""
+
+    function = "rsqrt"
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        return torch.rsqrt(x)
+
+    @staticmethod
+    def lower(node: FloatNode, to: Lowering) -> None:
+        raise AccelsimError(f"{node.where}: rsqrt has no end at 0; only x * rsqrt(mean(x²) + eps) is known, RMS norm")
