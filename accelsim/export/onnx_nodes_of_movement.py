@@ -103,7 +103,7 @@ def _spread(build: Build, op: Any) -> None:
 def _transpose_conv2d(build: Build, op: Any) -> None:
     """The convolution of the spread input by the turned filter."""
     shape, label = build.shape(op.inputs[0]), op.name
-    wide, pads = op.spread(np.zeros((1, *shape), build.graph.tensors[op.inputs[0]].params.dtype))
+    wide, pads = op.spread(np.zeros((1, *shape), build.graph.tensors[op.inputs[0]].grid.dtype))
     codes = spread(build, op, build.codes(op, 0, image=True), op.stride)
     ends = [(n - 1) * s + 1 for n, s in zip(shape[:2], op.stride, strict=True)]
     if list(wide.shape[1:3]) != ends:

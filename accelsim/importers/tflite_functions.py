@@ -136,7 +136,8 @@ def logistic(op: FileOperator, to: Lowering) -> None:
     if fixed_point is not None and fixed_point.arithmetic == "gemmlowp":
         lut(op, to, function, gemmlowp_table(function, x))
         return
-    steps, quantize = function, {}
+    steps = function
+    quantize: dict[str, Any] = {}
     if to.defines("float_logistic"):  # XNNPACK's
         steps = "logistic-rounded-once" if function == "logistic" else function
         quantize = to.numerics("float_logistic").options
