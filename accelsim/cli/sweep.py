@@ -50,9 +50,11 @@ def sweep(
     import accelsim as acs
     from accelsim.cachedir import cache_dir
     from accelsim.cli._models import calibration_for, data_for, load_float_network
-    from accelsim.cli._output import progress, say, show
+    from accelsim.cli._output import say, show
+    from accelsim.cli._points import points_progress
     from accelsim.report.files import check_suffix
     from accelsim.search.engine import check_engine
+    from accelsim.search.grid import Failure
 
     if out is not None:
         check_suffix(out)
@@ -67,7 +69,8 @@ def sweep(
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
     kept = results or cache_dir() / "sweep.jsonl"
-    with progress(f"{len(weights) * len(activations) * len(specs)} points, kept in {kept}", "points") as advance:
+    failed: list[Failure] = []
+    with points_progress(f"points kept in {kept}") as advance:
         found = acs.sweep(
             network.model,
             samples,
@@ -76,13 +79,16 @@ def sweep(
             weight_bits=weights,
             activation_bits=activations,
             results=kept,
-            progress=advance,
+            progress=lambda done, whole: advance("points", done, whole, len(failed)),
+            on_failure=failed.append,
             engine=engine,
             workers=workers,
             address=address,
             **quantization,
         )
     found = replace(found, network=network.name)
+    for failure in found.failures:
+        say(str(failure))
     if out is not None:
         found.save(out)
         say(f"wrote {out}")

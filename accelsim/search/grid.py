@@ -84,6 +84,7 @@ def sweep(
     metric: Metric = "top1",
     results: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_failure: Callable[[Failure], None] | None = None,
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
@@ -94,7 +95,7 @@ def sweep(
     model, calibration: as `from_torch`. test_data: (inputs, labels). config: further fields of QuantConfig.
     results: a JSON-lines file; points found there are not computed again, so that a killed sweep continues.
         The key is a hash of network, data, configuration, accelerator and version.
-    progress: called with (points done, points in all).
+    progress: called with (points done, points in all). on_failure: called with each Failure when it happens.
     engine: "local" (workers: processes, by default one per core), "dask" or "ray" (address: of the cluster). The
         result is the same, bit for bit, whatever computes it.
     A point that fails does not stop the others: it is warned of and listed in `failures`.
@@ -134,6 +135,8 @@ def sweep(
         for i, (row, error) in zip(numbers, rows, strict=True):
             if row is None:
                 failures[i] = error
+                if on_failure:
+                    on_failure(_failure(*points[i], error))
             else:
                 store.put(keys[i], row)
             done += 1

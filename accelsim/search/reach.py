@@ -4,8 +4,8 @@ Costs of all designs are known; designs that compute the same integers ("configu
 configuration cannot reach the front once each of its designs costs no less, in every objective, than some design
 whose accuracy is known and at least as high as the configuration's can be. It can be as high as the metric's best
 value, or, where `monotone` is given, as that of the least accurate known configuration with at least its widths, plus
-`monotone`. Those left are simulated where they promise the largest gain of hypervolume first; promises rest on the
-middle between the known accuracies of wider and of narrower configurations.
+`monotone`. Those left are simulated where they promise the largest gain of hypervolume first; promises rest on
+the known accuracies of wider and of narrower configurations.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 from accelsim.search.fronts import nondominated
 
 SAMPLES = 8192  # places in the box by which promises are measured
+#: where between the known accuracies of narrower (0) and wider (1) configurations one is expected: tried on a measured
+#: and on a made-up network, where 0.8 lost least
+HOPE = 0.8
 
 
 @dataclass(frozen=True)
@@ -143,4 +146,4 @@ class Reach:
         there = ~np.isnan(known)
         high = known[self.wider[configuration] & there].min(initial=self.best)
         low = known[self.narrower[configuration] & there].max(initial=min(self.worst, high))
-        return float((high + min(low, high)) / 2)
+        return float(HOPE * high + (1 - HOPE) * min(low, high))

@@ -259,9 +259,12 @@ def _configuration(known: Designs, name: Key) -> Configuration:
             widths.append(float(knob.values[i]))
         else:
             kind.append((knob.name, i))
+    levels_of: list[list[Any]] = []
     for order in json.loads(name[1]).values():
         rest = dict(order)
-        levels = rest.pop("levels", [])
-        widths += [float(bits) for bits, _, _ in levels]
+        levels = rest.pop("levels")
+        levels_of.append([bits for bits, _, _ in levels])
         kind.append((sorted(map(repr, rest.items())), [level[1:] for level in levels]))
+    for levels in {tuple(levels): None for levels in levels_of}:  # most often one for all layers
+        widths += [float(bits) for bits in levels]
     return Configuration(repr(kind), tuple(widths))

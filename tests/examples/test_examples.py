@@ -19,6 +19,7 @@ EXPECTED = {
     "own_network": (["integer outputs", "energy_pj"], ["detector.safetensors"]),
     "custom_spec": (["16-bit accumulators", "20-bit accumulators"], []),
     "requantizer": (["(smt, ", "mutation score 100%"], ["vectors"]),
+    "explore_digits": (["accuracy simulations", "the cheapest"], ["explore.html", "explore.jsonl"]),
     "widths_sweep": (["weight_bits", "sqnr_db"], ["sweep.html", "sweep.jsonl"]),
     "qat_digits": (["float", "post-training", "trained integers", "on every output: True"], []),
     "qat_learning_rate": (["W4A4", "chosen: 0.01"], []),

@@ -109,11 +109,12 @@ def test_points_that_fail_are_told_and_left_out(task):
             raise ValueError("too coarse")
         return 1.0
 
-    asked = {"weight_bits": 8, "metric": metric, "workers": 1}
+    said: list = []
+    asked = {"weight_bits": 8, "metric": metric, "workers": 1, "on_failure": said.append}
     with pytest.warns(UserWarning, match=r"1 of 2 points failed; the first, W8A2 on edge-16x16: Traceback"):
         sweep = acs.sweep(model, x, (x, labels), activation_bits=(2, 8), **asked)
     assert sweep.frame.activation_bits.tolist() == [8]
-    assert [failure.activation_bits for failure in sweep.failures] == [2]
+    assert [failure.activation_bits for failure in sweep.failures] == [2] and said == list(sweep.failures)
     assert "ValueError: too coarse" in sweep.failures[0].error
     with pytest.raises(AccelsimError, match="1 of 1 points failed; the first, W8A2 on edge-16x16"):
         acs.sweep(model, x, (x, labels), activation_bits=2, **asked)
