@@ -11,6 +11,7 @@ from accelsim_kernels.reference.requantization import channel_parameters
 from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.ops.base import Op
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.ops.tailed import requantizer_of
 from accelsim.ops.transpose_conv import TransposeConv2d, walked_weight
@@ -110,6 +111,8 @@ def _scheme(op: Op) -> str | None:
 
 
 def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Explanation:
+    if isinstance(op, GroupedLinear):
+        raise op.refuse("its groups are rescaled inside the sum, which explain does not walk yet")
     how = accumulation_order(op.loop_nest(run.graph.tensors, 1), run.spec)
     positions = _positions(run, op, index)
     channel = index[-1]

@@ -15,6 +15,7 @@ from accelsim.errors import AccelsimError
 from accelsim.files import write_atomically
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.proof.ranges import certify
 from accelsim.proof.vector_files import plain
@@ -52,7 +53,7 @@ def layer_vectors(
     import accelsim_kernels
 
     spec, op = load_spec(spec), graph.op(layer)
-    if not isinstance(op, MacOp):
+    if not isinstance(op, MacOp) or isinstance(op, GroupedLinear):
         raise AccelsimError(f"layer {layer!r} is a {op.kind}: vectors of a layer are made for convolutions and linear")
     if count < 4:
         raise AccelsimError(f"vectors of a layer need at least 4 samples, got {count}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.graph import IntegerGraph
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.ops.transpose_conv import walked_weight
 
@@ -47,6 +48,8 @@ def positions(graph: IntegerGraph, op: MacOp) -> list[Position]:
     One for most layers. On an image smaller than the filter there are several, and none is the worst for every
     weight: a row of 2 pixels under 3 taps with padding 1 shows taps (1, 2) to one output and (0, 1) to the next.
     """
+    if isinstance(op, GroupedLinear):
+        raise op.refuse("its groups are rescaled inside the sum: bounds of plain sums say nothing about it")
     if not isinstance(op, Conv2d):
         return [Position(np.ones(op.weight[0].size, bool), (0, 0))]
     shape, outputs = graph.tensors[op.inputs[0]].shape, graph.tensors[op.output].shape

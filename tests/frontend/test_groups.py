@@ -146,6 +146,17 @@ def test_every_group_is_priced(uneven) -> None:
     assert np.isclose(energies[1], energies[0] * (1 + 4))
 
 
+def test_what_does_not_know_groups_says_so(uneven) -> None:
+    model, x = uneven
+    graph = acs.from_torch(model, x, weight_group_size=8)
+    run = acs.simulate(graph, x[:1].numpy(), keep="all")
+    for call in (lambda: acs.certify(graph, "edge-16x16"), lambda: acs.explain(run, "first", (0, 0))):
+        with pytest.raises(acs.AccelsimError, match="rescaled inside the sum"):
+            call()
+    with pytest.raises(acs.AccelsimError, match="weight_group_size"):
+        acs.prepare_qat(model, x, weight_group_size=8)
+
+
 def test_sizes_by_layer_and_wrong_ones(uneven) -> None:
     model, x = uneven
     graph = acs.from_torch(model, x, overrides={"second": {"weight_group_size": 8}})
@@ -155,3 +166,39 @@ def test_sizes_by_layer_and_wrong_ones(uneven) -> None:
     for wrong in (1, 0, True, 2.5):
         with pytest.raises(acs.AccelsimError, match="weight_group_size"):
             acs.from_torch(model, x, weight_group_size=wrong)
+
+
+class Normed(nn.Module):
+    """Pre-norm block with outlier channels behind the layer norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(12), nn.Linear(12, 24), nn.Linear(24, 12)
+        with torch.no_grad():
+            self.norm.weight.copy_(torch.exp2(torch.linspace(-2, 4, 12)))
+            self.norm.bias.uniform_(-1, 1)
+            self.up.weight *= torch.exp2(torch.linspace(2, -4, 12))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+def test_smooth_moves_outliers_of_a_layer_norm_into_the_next_layer() -> None:
+    from accelsim.frontend.api import calibrated
+    from accelsim.frontend.config import QuantConfig
+    from accelsim.frontend.recipes.draft import Draft
+    from accelsim.frontend.recipes.smooth import smooth
+
+    torch.manual_seed(0)
+    model, x = Normed().eval(), torch.randn(16, 5, 12)
+    network = calibrated(model, x)
+    after = smooth(Draft("n", network.seen, QuantConfig()))
+    (got,) = after.graph.run((x,))
+    with torch.no_grad():
+        np.testing.assert_allclose(got.numpy(), model(x).numpy(), atol=1e-4)
+    gains = [g.node("norm").parameters["weight"].abs() for g in (network.seen.graph, after.graph)]
+    assert gains[1].max() / gains[1].min() < gains[0].max() / gains[0].min() / 4
+    ranges = ["activation-ranges(method=min-max)", "weight-ranges(method=min-max)"]
+    plain, smoothed = (acs.from_torch(model, x, recipe=[*first, *ranges], weight_bits=6, activation_bits=6)
+                       for first in ([], ["smooth"]))  # fmt: skip
+    assert sqnr_db(smoothed, model, x) > sqnr_db(plain, model, x)

@@ -14,6 +14,7 @@ import numpy as np
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.operators.arithmetic import Clamp
 from accelsim.frontend.operators.mac import Conv2d, Linear
+from accelsim.frontend.operators.norm import LayerNorm, RmsNorm
 from accelsim.frontend.operators.padding import Pad
 from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
 from accelsim.frontend.operators.shape import Reshape
@@ -56,10 +57,20 @@ def chains(graph: FloatGraph) -> Iterator[Chain]:
                 yield Chain(node, tuple(found[0]), tuple(found[1]))
 
 
+def norm_chains(graph: FloatGraph) -> Iterator[Chain]:
+    """Chains that a layer norm or RMS norm starts: its gains scale the channels that fully connected layers read."""
+    users = graph.users()
+    for node in graph.nodes:
+        if node.operator in (LayerNorm, RmsNorm) and node.parameters["weight"].ndim == 1:
+            found = _follow(graph, users, node)
+            if found is not None and found[1]:
+                yield Chain(node, tuple(found[0]), tuple(found[1]))
+
+
 def _follow(
     graph: FloatGraph, users: dict[str, list[FloatNode]], first: FloatNode
 ) -> tuple[list[FloatNode], list[Reader]] | None:
-    last_axis = first.operator is Linear and len(first.shape) > 1  # channels come last
+    last_axis = first.operator is not Conv2d and len(first.shape) > 1  # channels come last
     through: list[FloatNode] = []
     readers: list[Reader] = []
     waiting = [(first, 1)]

@@ -75,6 +75,10 @@ def prepare_qat(
             "use batch_norm='folded'"
         )
     _check_accumulator(accumulator_bits, batch_norm, config)
+    if any(config.for_layer(layer).weight_group_size for layer in ("", *(config.overrides or {}))):
+        raise AccelsimError(
+            "prepare_qat trains one weight scale per channel or per tensor: leave out weight_group_size"
+        )
     network = calibrated(model, calibration)
     draft = drafted(network, config, progress)
     unfolded = None
