@@ -221,9 +221,17 @@ def _checked(name: str, x: np.ndarray, params: QuantParams) -> np.ndarray:
 
 
 def _batches(codes: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    samples = len(next(iter(codes.values())))
-    for start in range(0, samples, BATCH):
-        yield {name: value[start : start + BATCH] for name, value in codes.items()}
+    for start, end in batch_bounds(len(next(iter(codes.values()))), BATCH):
+        yield {name: value[start:end] for name, value in codes.items()}
+
+
+def batch_bounds(samples: int, size: int) -> list[tuple[int, int]]:
+    """(first sample, one behind the last) of each batch of `size` samples.
+
+    Never one sample alone behind others: a product that is summed in float32 takes another order for a single row.
+    """
+    starts = [start for start in range(0, samples, size) if start == 0 or samples - start > 1]
+    return list(zip(starts, [*starts[1:], samples], strict=True)) if starts else []
 
 
 def _walk(

@@ -22,7 +22,7 @@ from accelsim.importers.replay_steps import BATCH, Tensors, run_ops, runtime_acc
 from accelsim.ops.base import Op
 from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
 from accelsim.quant import AccumulatorParams, dequantize
-from accelsim.simulator import accumulation_orders, as_array, input_codes
+from accelsim.simulator import accumulation_orders, as_array, batch_bounds, input_codes
 from accelsim.versions import versions
 
 Arrays = Mapping[str, Mapping[str, Any]]
@@ -96,13 +96,10 @@ def _as_optimized(file: OnnxFile, profile: str | None, model: str | Path, kind: 
 
 
 def _in_parts(graph: IntegerGraph, codes: Tensors, arrays: Arrays) -> Tensors:
-    """Every tensor, some samples at a time; never the last one alone: the order of a product's sum depends on it."""
-    samples = len(next(iter(codes.values())))
-    starts = [start for start in range(0, samples, BATCH) if start == 0 or samples - start > 1]
-    ends = [*starts[1:], samples]
+    """Every tensor, some samples at a time."""
     parts = [
         run_ops(graph.ops, {name: x[start:end] for name, x in codes.items()}, arrays)
-        for start, end in zip(starts, ends, strict=True)
+        for start, end in batch_bounds(len(next(iter(codes.values()))), BATCH)
     ]
     return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
