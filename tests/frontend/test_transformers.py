@@ -187,17 +187,23 @@ def test_a_masked_place_counts_for_nothing() -> None:
 
 
 def test_narrow_accumulators_of_attention_are_emulated() -> None:
-    """Products of two activations go through the array's accumulators: they overflow, are counted and certified."""
-    torch.manual_seed(0)
-    graph = acs.from_torch(Masked(None).eval(), REAL)
-    narrow = acs.load_spec("edge-16x16").replace(**{"array.accumulators.bits": 14})
+    """Products of two activations go through the array's accumulators: they overflow and are counted alike."""
+
+    class Heads(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            heads = x.view(x.shape[0], 5, 2, 8).transpose(1, 2)
+            return F.scaled_dot_product_attention(heads, heads, heads)
+
+    graph = acs.from_torch(Heads(), REAL)
     x = REAL[:4].numpy()
-    runs = [acs.simulate(graph, x, narrow, backend=b) for b in ("numba", "reference")]
-    np.testing.assert_array_equal(*(run.output for run in runs))
-    events = {e.name: e.outputs_with_events for e in runs[0].events}
-    assert [e.outputs_with_events for e in runs[1].events] == list(events.values())
-    assert any(count for name, count in events.items() if "attention" in name)
-    assert not np.array_equal(runs[0].output, acs.simulate(graph, x).output)
+    for overflow in ("wrap", "saturate"):
+        fields = {"array.accumulators.bits": 14, "array.accumulators.overflow": overflow}
+        narrow = acs.load_spec("edge-16x16").replace(**fields)
+        fast, slow = (acs.simulate(graph, x, narrow, backend=b) for b in ("numba", "reference"))
+        np.testing.assert_array_equal(fast.output, slow.output)
+        assert fast.events == slow.events
+        assert {e.name for e in fast.events if e.outputs_with_events} == {"sdpa.scores", "sdpa"}
+        assert not np.array_equal(fast.output, acs.simulate(graph, x).output)
 
 
 def test_every_layer_is_priced() -> None:
