@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -47,6 +48,8 @@ def rescaled(op: FileOperator, to: Lowering, operator: str, clamp: dict[str, int
     if numerics.tail_scheme is None:
         to.emit(Requantize, op, [to.input(op, 0)], op.outputs[0], **fields)
         return
+    if to.batch > 1 and math.prod(to.sample_shape(op.outputs[0])) % (numerics.block or 1):
+        raise UnsupportedError("whose last elements this runtime rounds otherwise, of a fixed batch")
     fields["tail"] = to.requantizer(replace(numerics, scheme=numerics.tail_scheme), scales, y, clamp)
     to.emit(TailedRequantize, op, [to.input(op, 0)], op.outputs[0], **fields, block=numerics.block)
 
