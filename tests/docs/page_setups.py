@@ -41,7 +41,7 @@ def readme(folder: Path) -> dict[str, Any]:
         from onnx_networks import quantized
     finally:
         sys.path.pop(0)
-    made = quantized(folder, "qdq", "uint8", "int8", True)
+    made = quantized(folder, "QDQ", "QUInt8", "QInt8", True)
     made.rename(folder / "model.onnx")
     x = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype(np.float32)
     got = np.arange(-8, 8)

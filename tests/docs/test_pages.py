@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import shutil
@@ -33,11 +34,16 @@ def test_the_table_names_pages() -> None:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=[] if page in QUICK else [pytest.mark.slow]) for page in PAGES]
 )
-def test_page(page, tmp_path, monkeypatch):
+def test_page(page, tmp_path, tmp_path_factory, monkeypatch):
     missing = [n for n in NEEDS.get(page, ()) if importlib.util.find_spec(n) is None and shutil.which(n) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("ACCELSIM_CACHE", str(tmp_path_factory.getbasetemp() / "pages-cache"))
+    if page not in QUICK and importlib.util.find_spec("torch"):
+        from accelsim.frontend import digits
+
+        monkeypatch.setattr(digits, "PROTOCOL", dataclasses.replace(digits.PROTOCOL, epochs=2))
     run = PageRun(ROOT / page, tmp_path, plain=page == "README.md")
     if page in SETUPS:
         run.names |= SETUPS[page](tmp_path)
