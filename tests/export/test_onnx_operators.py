@@ -46,6 +46,8 @@ LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_equal_at_every_level(network, tmp_path):
     graph, x = graph_and_images(network, "onnxruntime")
+    grids = [info.params for info in graph.tensors.values() if isinstance(info.params, QuantParams)]
+    assert not any(grid.signed for grid in grids)  # as the runtime computes: a sum's last bit depends on it
     path = graph.to_onnx(tmp_path / "net.onnx")
     ours = acs.simulate(graph, x).output
     np.testing.assert_array_equal(acs.simulate(acs.from_onnx(path), x).output, ours)

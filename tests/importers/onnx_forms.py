@@ -200,6 +200,14 @@ def resize_smaller(f: Form) -> str:
 
 
 @form
+def resize_ties(f: Form) -> str:
+    """Half the size: every place lies midway between two pixels."""
+    x, half = f.input((3, 8, 6)), f.constant(np.array([1, 1, 0.5, 0.5], np.float32))
+    ways = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+    return f.node("Concat", [f.node("Resize", [x, "", half], nearest_mode=way) for way in ways], axis=1)
+
+
+@form
 def resize_align_corners(f: Form) -> str:
     f.samples = 1
     return f.node("Resize", [f.input((3, 5, 4)), "", "", f.ints(1, 3, 8, 11)], mode="nearest",
