@@ -15,12 +15,11 @@ from accelsim.errors import AccelsimError
 
 if TYPE_CHECKING:
     from accelsim.graph import IntegerGraph
+    from accelsim.quant import QuantParams
 
 NETWORKS = ("resnet18", "mobilenet_v2")
 BATCHES = (1, 8)
 SIDE = 224
-#: codes are int8 here and uint8 there, where u8·s8 is the fast case
-_OFFSET = 128
 
 
 @functools.cache
@@ -59,7 +58,9 @@ class NetworkProblem:
     @functools.cached_property
     def codes(self) -> np.ndarray:
         shape = self.batch, *self.graph.tensors[self.graph.inputs[0]].shape
-        return np.random.default_rng(5).integers(-128, 128, shape).astype(np.int8)
+        grid = self.graph.tensors[self.graph.inputs[0]].grid
+        codes = np.random.default_rng(5).integers(grid.qmin, grid.qmax + 1, shape)
+        return codes.astype(np.int8 if grid.signed else np.uint8)
 
     def ours(self) -> np.ndarray:
         from accelsim.simulator import simulate
@@ -82,19 +83,22 @@ def network_peers(problem: NetworkProblem, threads: int) -> dict[str, Callable[[
         model = onnx_graph(problem.graph, problem.batch).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         _check_convolutions(options.optimized_model_filepath, problem.graph)
-    feed = {"x": (problem.codes.astype(np.int16) + _OFFSET).astype(np.uint8)}
-
+    given, made = (problem.graph.tensors[name].grid for name in (problem.graph.inputs[0], problem.graph.outputs[0]))
+    feed = {"x": (problem.codes.astype(np.int16) + _offset(given)).astype(np.uint8)}
     scale = _accumulator_scale(problem.graph)
 
     def run() -> np.ndarray:
         result = session.run(None, feed)[0]
-        return np.rint(result / scale).astype(np.int32) if scale is not None else _signed(result)
+        return (
+            np.rint(result / scale).astype(np.int32) if scale is not None else result.astype(np.int16) - _offset(made)
+        )
 
     return {"onnxruntime": run}
 
 
-def _signed(codes: np.ndarray) -> np.ndarray:
-    return (codes ^ np.uint8(_OFFSET)).view(np.int8)
+def _offset(grid: QuantParams) -> int:
+    """What makes codes of the grid those of uint8."""
+    return 128 if grid.signed else 0
 
 
 def _accumulator_scale(graph: IntegerGraph) -> np.ndarray | None:
@@ -174,10 +178,10 @@ class _Builder:
 
     def _grid(self, tensor: str, label: str) -> list[str]:
         """Constants with a tensor's scale and zero point."""
-        params = self.graph.tensors[tensor].params
+        params = self.graph.tensors[tensor].grid
         return [
             self._constant(f"{label}.scale", np.float32(params.scale).reshape(())),
-            self._constant(f"{label}.zero_point", np.uint8(params.zero_point + _OFFSET).reshape(())),
+            self._constant(f"{label}.zero_point", np.uint8(params.zero_point + _offset(params)).reshape(())),
         ]
 
     def _read(self, op: Any, index: int = 0) -> list[str]:
