@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cnn_networks import NETWORKS, network
+from torch import nn
 
 import accelsim as acs
 from accelsim.frontend.api import calibrated
@@ -46,7 +47,11 @@ def test_captured_graph_computes_what_the_module_does(networks, name: str) -> No
         np.testing.assert_allclose(got.numpy(), model(x).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ("mobilenet-v3", "shufflenet-v2", "keyword")
+SOME = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_networks_are_integers_that_stay_close_to_float(networks, name: str, tmp_path) -> None:
     model, x = networks(name)
     graph = acs.from_torch(model, x)
@@ -72,6 +77,7 @@ def test_every_width_and_profile_on_both_backends(networks, name: str, bits: tup
     equal_on_both_backends(graph, x[:1].numpy())
 
 
+@pytest.mark.slow
 def test_more_activation_bits_come_closer(networks) -> None:
     model, x = networks("mobilenet-v3")
     graphs = [acs.from_torch(model, x, weight_bits=12, activation_bits=bits) for bits in (6, 8, 11)]
@@ -94,7 +100,33 @@ def test_equalization_keeps_the_function(networks, name: str) -> None:
         np.testing.assert_allclose(got.numpy(), model(x).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("recipe", ["bias-correction", "data-free", ["weight-ranges", "gptq", "activation-ranges"]])
+def test_channels_are_rescaled_through_leaky_relu_and_prelu() -> None:
+    from accelsim.frontend.config import QuantConfig
+    from accelsim.frontend.recipes.draft import Draft
+    from accelsim.frontend.recipes.equalize import equalize
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 6, 3), nn.PReLU(6), nn.Conv2d(6, 4, 1), nn.LeakyReLU(0.2), nn.Conv2d(4, 3, 1)]
+    with torch.no_grad():
+        layers[0].weight *= torch.exp2(torch.arange(6.0) - 3).view(-1, 1, 1, 1)
+        layers[1].weight.copy_(torch.linspace(-0.5, 1, 6))
+    model, x = nn.Sequential(*layers), torch.randn(8, 2, 6, 6)
+    draft = Draft("n", calibrated(model, x).seen, QuantConfig())
+    after = equalize(draft)
+    (got,) = after.graph.run((x,))
+    with torch.no_grad():
+        np.testing.assert_allclose(got.numpy(), model(x).numpy(), atol=1e-4)
+    ranges = [g.node("0").parameters["weight"].abs().amax((1, 2, 3)) for g in (draft.graph, after.graph)]
+    assert ranges[1].max() / ranges[1].min() < ranges[0].max() / ranges[0].min() / 2
+
+
+GPTQ = ["weight-ranges", "gptq", "activation-ranges"]
+
+
+LONGER = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("bias-correction", GPTQ)]
+
+
+@pytest.mark.parametrize("recipe", ["data-free", *LONGER])
 def test_recipes_go_through(networks, recipe) -> None:
     model, x = networks("mobilenet-v3")
     assert sqnr_db(acs.from_torch(model, x, recipe=recipe), model, x) > 12

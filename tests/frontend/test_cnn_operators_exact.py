@@ -77,7 +77,7 @@ def test_a_table_holds_the_nearest_code_of_every_code(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("bits", [16, 12])
+@pytest.mark.parametrize("bits", [16, pytest.param(12, marks=pytest.mark.slow)])
 def test_interpolated_tables_are_within_a_few_codes(name: str, bits: int) -> None:
     off, graph = steps_off(FUNCTIONS[name], (3, 40), profile="tosa-single", activation_bits=bits)
     # a straight line cuts the corner of a function whose slope jumps
@@ -134,7 +134,7 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("profile", ["tflm", "tosa-single", "onnxruntime-float"])
+@pytest.mark.parametrize("profile", ["tflm", pytest.param("tosa-single", marks=pytest.mark.slow), "onnxruntime-float"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_broadcast_along_torch_s_axes(name: str, profile: str) -> None:
     function, *shapes = PAIRS[name]

@@ -57,7 +57,7 @@ def in_torch_order(codes: np.ndarray) -> np.ndarray:
     return codes.transpose(0, 3, 1, 2) if codes.ndim == 4 else codes
 
 
-@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("signed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_integers_follow_the_reference_execution(program, signed: bool) -> None:
     module, x = program if signed else converted(lambda: everything(signed=False))
     graph = acs.from_torch(module)

@@ -36,10 +36,11 @@ WIDEST_TABLE = 8  # bits of a code that has an entry of its own
 class Function:
     """A function of one element. Subclasses: `capture` where there are arguments, `execute`, `function`.
 
-    function: its name in the graph.
+    function: its name in the graph. homogeneous: f(s x) = s f(x) for every s > 0 (recipes rescale channels through it).
     """
 
     fuses_clamp = follows = True
+    homogeneous = False
     function = ""
 
     @staticmethod

@@ -103,7 +103,7 @@ def _follow(
 def _transparent(node: FloatNode, last_axis: bool) -> bool:
     if node.clamp not in ((None, None), (0.0, None)):
         return False
-    if issubclass(node.operator, Clamp):
+    if issubclass(node.operator, Clamp) or getattr(node.operator, "homogeneous", False):
         return True
     return not last_axis and (node.operator in _PER_CHANNEL or node.operator is Reshape)
 
