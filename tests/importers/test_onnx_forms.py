@@ -49,7 +49,7 @@ def written(folder: Path, form: Form, make, opset: int = 21) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("activations", ["u1", *(pytest.param(t, marks=pytest.mark.slow) for t in ("i1", "u2")), "i2"])
+@pytest.mark.parametrize("activations", ["u1", *(pytest.param(t, marks=pytest.mark.slow) for t in ("i1", "u2", "i2"))])
 def test_between_quantizers(name, activations, tmp_path):
     form = Form(activations=activations)
     path = written(tmp_path, form, FORMS[name])
