@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ import accelsim as acs
 from accelsim.decoding import CachedDecoder, generate
 from accelsim.errors import AccelsimError
 from accelsim.frontend.sequence_networks import Block, Decoder, digit_sequences, trained_decoder
+from accelsim.ops import MaskedSoftmax
 
 LENGTH = 6
 
@@ -83,6 +86,13 @@ def test_networks_that_look_ahead_are_refused() -> None:
     ahead = acs.from_torch(Both(causal=False, last=False).eval(), tokens)
     with pytest.raises(AccelsimError, match=r"'block.attention.*softmax'.*needs a causal mask"):
         CachedDecoder(ahead)
+    causal = acs.from_torch(Both(causal=True, last=False).eval(), tokens)
+    (softmax,) = (op for op in causal.ops if isinstance(op, MaskedSoftmax))
+    wider = softmax.keep.copy()
+    wider[0, 1] = True
+    ops = tuple(replace(op, keep=wider) if op is softmax else op for op in causal.ops)
+    with pytest.raises(AccelsimError, match="its mask keeps later tokens"):
+        CachedDecoder(replace(causal, ops=ops))
     last = acs.from_torch(Both(causal=True, last=True).eval(), tokens)
     with pytest.raises(AccelsimError, match="an output for every token"):
         CachedDecoder(last)
