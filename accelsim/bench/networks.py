@@ -83,15 +83,14 @@ def network_peers(problem: NetworkProblem, threads: int) -> dict[str, Callable[[
         model = onnx_graph(problem.graph, problem.batch).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         _check_convolutions(options.optimized_model_filepath, problem.graph)
-    given, made = (problem.graph.tensors[name].grid for name in (problem.graph.inputs[0], problem.graph.outputs[0]))
-    feed = {"x": (problem.codes.astype(np.int16) + _offset(given)).astype(np.uint8)}
+    tensors, (read,), (made,) = problem.graph.tensors, problem.graph.inputs, problem.graph.outputs
+    feed = {"x": (problem.codes.astype(np.int16) + _offset(tensors[read].grid)).astype(np.uint8)}
     scale = _accumulator_scale(problem.graph)
+    offset = 0 if scale is not None else _offset(tensors[made].grid)
 
     def run() -> np.ndarray:
         result = session.run(None, feed)[0]
-        return (
-            np.rint(result / scale).astype(np.int32) if scale is not None else result.astype(np.int16) - _offset(made)
-        )
+        return np.rint(result / scale).astype(np.int32) if scale is not None else result.astype(np.int16) - offset
 
     return {"onnxruntime": run}
 
