@@ -47,8 +47,8 @@ def test_every_unsupported_operator_is_named_once() -> None:
 
 
 def test_unsupported_arguments_say_which() -> None:
-    refused("ceil_mode", nn.MaxPool2d(2, ceil_mode=True), IMAGES)
-    refused("unequal size", nn.AdaptiveAvgPool2d(4), IMAGES)
+    refused("ceil_mode", nn.AvgPool2d(4, ceil_mode=True), IMAGES)
+    refused("divisor_override", nn.AvgPool2d(2, divisor_override=3), IMAGES)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -169,6 +169,8 @@ MOVES = {
     "chunk rows": lambda x: torch.cat(x.chunk(2, 2)[::-1], 3),
     "pad channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
     "pad and crop": lambda x: F.pad(x, (1, -1, -2, 3)),
+    "max pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+    "max pool, rounded up": lambda x: F.max_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True),
     "reflect": lambda x: F.pad(x, (1, 2, 2, 1), mode="reflect"),
     "replicate": lambda x: F.pad(x, (1, 0, 0, 3), mode="replicate"),
     "circular": lambda x: F.pad(x, (1, 2, 0, 1), mode="circular"),

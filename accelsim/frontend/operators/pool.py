@@ -21,8 +21,6 @@ aten = torch.ops.aten
 
 
 def _window(arguments: dict[str, Any]) -> dict[str, Any]:
-    if arguments.get("ceil_mode"):
-        raise Reject("ceil_mode=True")
     kernel = pair(arguments["kernel_size"])
     stride = pair(arguments["stride"]) if arguments["stride"] else kernel
     padding = tuple((p, p) for p in pair(arguments["padding"]))
@@ -41,11 +39,18 @@ class MaxPool2d:
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         if pair(arguments["dilation"]) != (1, 1):
             raise Reject("dilated max-pool")
-        return Captured((tensor(arguments["self"], "the input"),), _window(arguments))
+        x, window = tensor(arguments["self"], "the input"), _window(arguments)
+        if arguments["ceil_mode"]:  # windows that begin inside and end outside: padding behind, which never wins
+            ends = zip(x.shape[1:], shape[1:], *window.values(), strict=True)
+            behind = [(n - 1) * s + k - size - p for size, n, k, s, (p, _) in ends]
+            window["padding"] = tuple((p, max(p, b)) for (p, _), b in zip(window["padding"], behind, strict=True))
+        return Captured((x,), window)
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-        return F.max_pool2d(x, node.attributes["window"], node.attributes["stride"], _torch_padding(node))
+        (top, bottom), (left, right) = node.attributes["padding"]
+        x = F.pad(x, (left, right, top, bottom), value=-torch.inf)
+        return F.max_pool2d(x, node.attributes["window"], node.attributes["stride"])
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
@@ -62,6 +67,8 @@ class AveragePool2d:
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         if arguments["divisor_override"] is not None:
             raise Reject("divisor_override")
+        if arguments["ceil_mode"]:
+            raise Reject("ceil_mode=True")
         divisor = "window" if arguments["count_include_pad"] else "valid"
         window = {**_window(arguments), "divisor": divisor}
         return Captured((tensor(arguments["self"], "the input"),), window)
