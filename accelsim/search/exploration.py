@@ -14,6 +14,7 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric
+from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec
 from accelsim.search.designs import Designs
 from accelsim.search.engine import check_engine
@@ -163,13 +164,14 @@ def explore(
     if batch < 1 or (simulations is not None and simulations < 0):
         raise AccelsimError("batch must be at least 1, simulations at least 0")
     start = time.monotonic()
-    network, about = network_of(model, calibration, data, metric, config)
-    if knobs is None:
-        knobs = {k: v for k, v in KNOBS.items() if network.config is not None or not k.endswith("_bits")}
-    space = space_of(knobs, spec, network.config is not None)
     goals = Goals.of(objectives, constraints, with_data=data is not None)
+    quantizing = not isinstance(model, IntegerGraph)
+    if knobs is None:
+        knobs = {k: v for k, v in KNOBS.items() if quantizing or not k.endswith("_bits")}
+    space = space_of(knobs, spec, quantizing)
     if method == "grid" and space.size > LARGEST_GRID:
         raise AccelsimError(f"{space.size} designs are too many for a grid: method 'random' or 'optuna' takes a part")
+    network, about = network_of(model, calibration, data, metric, config)
     known = Designs(space, network)
     with ExitStack() as stack:
         trials = None
