@@ -105,6 +105,7 @@ BIASED = torch.where(CAUSAL, torch.linspace(-2, 2, 25).view(5, 5), -torch.inf)
 REAL = torch.randn(48, 5, 16, generator=torch.Generator().manual_seed(0))
 NETWORKS = {
     "tokens": (lambda: Tokens(), torch.arange(48 * 5).view(48, 5) * 7 % 50, 30),
+    "norm last": (lambda: nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16)), REAL, 32),
     "written out": (lambda: Eager(BIASED), REAL, 28),
     "written out, masked": (lambda: Eager(torch.where(CAUSAL, 0.0, -torch.inf)), REAL, 28),
     "boolean mask": (lambda: Masked(CAUSAL.flip(1)), REAL, 26),
