@@ -189,3 +189,29 @@ def test_a_prepared_program_is_to_be_converted_first() -> None:
     graph.output(graph.call_module("watch", (x,)))
     with pytest.raises(acs.AccelsimError, match="convert_pt2e"):
         acs.from_torch(torch.fx.GraphModule(root, graph))
+
+
+class Regridded(torch.nn.Module):
+    """A tensor that is quantized twice, a pool that leaves on another grid, parts joined on a third."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = _quantized(_quantized(x, 0.0513, 3), 0.0407, -2)
+        y = _quantized(torch.max_pool2d(x, 2), 0.0711, -5)
+        z = _quantized(torch.relu(y), 0.0313, -128, low=-100)
+        return _quantized(torch.cat([y, z], 1), 0.0597, 0)
+
+
+def _quantized(x: torch.Tensor, scale: float, zero_point: int, low: int = -128) -> torch.Tensor:
+    ops, how = torch.ops.quantized_decomposed, (scale, zero_point, low, 127, torch.int8)
+    return ops.dequantize_per_tensor(ops.quantize_per_tensor(x, *how), *how)
+
+
+def test_a_second_grid_is_a_change_of_grid() -> None:
+    pt2e.register()
+    x = 2 * torch.randn(16, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    graph = acs.from_torch(exported(Regridded(), x))
+    assert [op.kind for op in graph.ops].count("requantize") >= 4
+    expected = np.rint(Regridded()(x).numpy() / 0.0597)
+    distance = np.abs(np.rint(acs.simulate(graph, x.numpy()).real() / 0.0597) - expected)
+    assert distance.max() <= 1
+    assert np.mean(distance > 0) < 0.02

@@ -46,6 +46,7 @@ class Add:
         to.add(node, IntegerAdd(**to.names(node, broadcast=True), **to.add_numerics(node)))
 
 
+@lowers()
 class Clamp:
     """ReLU and its relatives: fused into the layer before it, else one requantization with a narrower clamp."""
 
