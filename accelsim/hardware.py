@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from accelsim.accumulators import AccumulatorLevel, AccumulatorSpec
-from accelsim.errors import AccelsimError
 from accelsim.specfile import SpecModel, list_data, merged, read_spec_file, validated
 from accelsim.technology import Constant, TechnologySpec, load_technology, rescaled
 

@@ -78,10 +78,13 @@ def axis_of(ref: Ref, dimension: int) -> int:
 def batched_shape(value: Any) -> tuple[Shape, int, int]:
     """(sizes, dimension of the batch, samples' share in its size) of a fake tensor; the batch's own size is left out.
 
-    Its size is `share` times the number of samples. Raises Reject where another dimension is dynamic too.
+    Its size is `share` times the number of samples. In a program exported for one batch it stands first. Raises Reject
+    where another dimension is dynamic too.
     """
     shape = tuple(value.shape)
     dynamic = [i for i, n in enumerate(shape) if not isinstance(n, int)]
+    if not dynamic and _one_batch(value):
+        return tuple(int(n) for n in shape[1:]), 0, 1
     if not dynamic:
         raise Reject(f"its batch became the number {shape[0]}: in forward(), take x.shape[0], not len(x) or int(…)")
     if len(dynamic) != 1:
@@ -89,6 +92,12 @@ def batched_shape(value: Any) -> tuple[Shape, int, int]:
     at = dynamic[0]
     share = _share(shape[at])
     return tuple(int(n) for i, n in enumerate(shape) if i != at), at, share
+
+
+def _one_batch(value: Any) -> bool:
+    """Whether the program was exported for one batch: no size in it was ever a symbol."""
+    sizes = value.fake_mode.shape_env
+    return sizes is None or not sizes.var_to_range
 
 
 def _share(size: Any) -> int:
@@ -107,6 +116,8 @@ def viewed(ref: Ref, value: Any) -> tuple[Shape, Place]:
 
     The elements before and behind the batch keep their order, so that the view is one of each sample.
     """
+    if place_of(ref) != FIRST and _one_batch(value):
+        raise Reject("it views a batch that does not stand first: export the program with a dynamic batch")
     sizes, at, share = batched_shape(value)
     ahead, outer = math.prod(ref.shape[: place_of(ref).axis]), math.prod(sizes[:at])
     if math.prod(sizes) * share != math.prod(ref.shape) or ahead % outer or share % (ahead // outer):

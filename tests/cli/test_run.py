@@ -44,8 +44,9 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cli(capsys):
+def cli(capsys, monkeypatch):
     def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["accelsim", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_info:
             main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
