@@ -8,7 +8,8 @@ from recipe_networks import chained
 
 import accelsim as acs
 from accelsim.frontend.api import calibrated, quantized
-from accelsim.frontend.recipes.coordinates import Budget, descend
+from accelsim.frontend.recipes.budget import Budget, Quadratic
+from accelsim.frontend.recipes.coordinates import descend
 
 STEPS = ["activation-ranges", "weight-ranges"]
 
@@ -47,15 +48,23 @@ def test_zero_centred_codes_add_up_to_nothing(network) -> None:
         assert not op.weight.reshape(len(op.weight), -1).astype(int).sum(axis=1).any(), op.name
 
 
-def test_wide_accumulators_cost_nothing(network) -> None:
-    """With room for every sum the step is least squares rounding: closer to float than the nearest codes."""
+def error_of(network, weight_bits: int, last: str) -> float:
     x = np.concatenate([batch[0].numpy() for batch in network.seen.batches])
-    expected = network.seen.values("classes").double().numpy()
-    errors = []
-    for last in ("bias-correction", "accumulator(bits=32)", "accumulator(bits=10)"):
-        graph = quantized(network, acs.QuantConfig(weight_bits=4, recipe=[*STEPS, last]))
-        errors.append(np.square(acs.simulate(graph, x).real() - expected).mean())
-    assert errors[1] < errors[0] < errors[2], errors
+    graph = quantized(network, acs.QuantConfig(weight_bits=weight_bits, recipe=[*STEPS, last]))
+    return float(np.square(acs.simulate(graph, x).real() - network.seen.values("classes").double().numpy()).mean())
+
+
+@pytest.mark.parametrize("weight_bits", [4, 8])
+def test_wide_accumulators_cost_nothing(network, weight_bits: int) -> None:
+    """With room for every sum the step is least squares rounding: closer to float than the nearest codes."""
+    corrections = ("bias-correction", "accumulator(bits=32)", "accumulator(bits=10)")
+    nearest, wide, narrow = (error_of(network, weight_bits, last) for last in corrections)
+    assert wide < nearest < narrow
+
+
+def test_fine_weights_lose_no_more_than_coarse_ones(network) -> None:
+    """Eight-bit codes at a coarser scale are four-bit codes: where those fit the budget better they are taken."""
+    assert error_of(network, 8, "accumulator(bits=12)") < 1.3 * error_of(network, 4, "accumulator(bits=12)")
 
 
 @pytest.mark.parametrize("low", [0, -3, -8])
@@ -72,11 +81,28 @@ def test_descent_against_every_choice(low: int) -> None:
         bias = np.floor(offset - codes @ mean + 0.5)
         inside = budget.holds(np.maximum(codes, 0).sum(axis=1), np.maximum(-codes, 0).sum(axis=1), bias)
         costs = np.einsum("ci,ij,cj->c", codes, gram, codes) - 2 * codes @ target
-        q, b, cost = descend(gram[None], target[None, None], mean[None], np.full((1, 1), offset), (-4, 3), budget)
+        q, b, cost = descend(
+            Quadratic(gram[None]), target[None, None], mean[None], np.full((1, 1), offset), (-4, 3), budget
+        )
         place = int(np.flatnonzero((codes == q[0, 0]).all(axis=1))[0])
         assert inside[place] and b[0, 0] == bias[place]
         assert np.isclose(cost[0, 0], costs[place])
         assert costs[place] <= 0.7 * costs[inside].min() + 1e-9
+
+
+def test_taps_that_belong_together_come_at_least_as_close_as_the_nearest_codes() -> None:
+    """Inputs that move together: a descent that starts at no weight at all alone would stop far away."""
+    rng = np.random.default_rng(3)
+    u = rng.uniform(0, 200, (500, 1)) + rng.uniform(0, 30, (500, 24))
+    mean = u.mean(axis=0)
+    gram = np.cov(u.T, bias=True) + np.eye(24)
+    ideal = rng.normal(0, 30, (8, 24))
+    budget = Budget(0, 255, -(1 << 31), (1 << 31) - 1)
+    q, _, cost = descend(Quadratic(gram[None]), (ideal @ gram)[None], mean[None], np.zeros((1, 8)), (-127, 127), budget)
+    nearest = np.rint(ideal)
+    costs = np.einsum("nk,kj,nj->n", nearest, gram, nearest - 2 * ideal)
+    power = np.einsum("nk,kj,nj->n", ideal, gram, ideal)
+    assert ((cost[0] + power) <= (costs + power)).all() and np.abs(q[0] - ideal).max() < 4
 
 
 def test_bad_use_is_refused(network) -> None:

@@ -10,7 +10,7 @@ import torch
 from recipe_networks import chained
 
 import accelsim as acs
-from accelsim.frontend.recipes.coordinates import Budget
+from accelsim.frontend.recipes.budget import Budget
 from accelsim.frontend.training.projection import bounded_codes
 from accelsim.quant import QuantParams
 

@@ -10,7 +10,8 @@ import torch
 from accelsim.errors import AccelsimError
 from accelsim.frontend.calibrate import mac_nodes
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.recipes.coordinates import Budget, descend
+from accelsim.frontend.recipes.budget import Budget, Quadratic
+from accelsim.frontend.recipes.coordinates import descend
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, input_grid, real_input
 from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
@@ -18,9 +19,9 @@ from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import QTensor, QuantParams
 
-# scales tried, relative to the chosen grid: larger steps spend less of the budget; every other is a power of two
-_COARSER = (1.0, 1.41, 2.0, 2.83, 4.0)
-_LAST_RESORT = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)  # where not even the bias fits at finer ones
+# scales tried, relative to the chosen grid: larger steps spend less of the budget
+_COARSEST = 256.0
+_STILL = 0.995  # of the error that is left: two coarser scales that gain less are the last
 _PULL = 0.01  # towards the float weights, as a share of the mean diagonal of the Gram matrix
 
 
@@ -39,7 +40,7 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
         raise AccelsimError(f"recipe: accumulator(bits={bits}): bits must be 8 to 32")
     if draft.weights is None or draft.activations is None:
         raise AccelsimError("recipe: 'accumulator' comes after 'activation-ranges' and 'weight-ranges'")
-    factors = _COARSER[::2] if load_profile(draft.config.profile).power_of_two else _COARSER
+    coarser = 2.0 if load_profile(draft.config.profile).power_of_two else 2.0**0.5
     graph = draft.integer_graph()
     nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
     weights, biases = dict(draft.weights), dict(draft.biases)
@@ -60,7 +61,7 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
         budget = Budget(x.qmin - op.x_zero_point, x.qmax - op.x_zero_point, -most - 1, most)
         u = np.rint(inputs)
         weights[op.name], bias = _project(
-            node, u, real, x.scale, op.weight_params, budget, factors, zero_centred=zero_centred
+            node, u, real, x.scale, op.weight_params, budget, coarser, zero_centred=zero_centred
         )
         scale = np.asarray(weights[op.name].params.scale)
         biases[op.name] = bias * (x.scale * scale)
@@ -85,7 +86,7 @@ def _project(
     x_scale: float,
     params: QuantParams,
     budget: Budget,
-    factors: tuple[float, ...],
+    coarser: float,
     *,
     zero_centred: bool,
 ) -> tuple[QTensor, np.ndarray]:
@@ -102,24 +103,27 @@ def _project(
     pull = _PULL * np.maximum(np.einsum("gkk->gk", gram).mean(axis=1), 1e-9)[:, None, None]
     gram = gram + pull * np.eye(gram.shape[1])
     scale = np.broadcast_to(np.asarray(params.scale, np.float64), len(weight)).reshape(groups, -1)
+    # the error of no weight at all, in squared steps of x: what the codes take away is counted from here
+    nothing = y.var(axis=1) / x_scale**2 + pull[:, :, 0] * np.square(w).sum(axis=2)
+    problem = Quadratic(gram)
     best: dict[str, np.ndarray] = {}
-    for factor in (*factors, *_LAST_RESORT):
-        if factor in _LAST_RESORT and np.isfinite(best["error"]).all():
-            break
+    factor, useless = 1.0, 0
+    while factor <= _COARSEST and useless < 2:
         unit = scale * factor
         target = cross / (unit * x_scale)[:, :, None] + pull * w / unit[:, :, None]
         q, bias, cost = descend(
-            gram, target, mean, level / (unit * x_scale), (params.qmin, params.qmax), budget, zero_centred
+            problem, target, mean, level / (unit * x_scale), (params.qmin, params.qmax), budget, zero_centred
         )
-        error = cost * np.square(unit)
+        error = nothing + cost * np.square(unit)
         if params.axis is None:
             error = np.broadcast_to(error.sum(), error.shape)
-        if not best:
-            best = {"q": q, "bias": bias, "error": error, "unit": unit}
-            continue
-        better = error < best["error"]
+        best = best or {"q": q, "bias": bias, "error": np.full(error.shape, np.inf), "unit": unit}
+        before, better = best["error"].sum(), error < best["error"]
         for name, value in (("q", q), ("bias", bias), ("error", error), ("unit", unit)):
             best[name] = np.where(better[:, :, None] if name == "q" else better, value, best[name])
+        after = best["error"].sum()
+        useless = 0 if np.isinf(after) or after < _STILL * before else useless + 1
+        factor *= coarser
     if not np.isfinite(best["error"]).all():
         raise AccelsimError(f"layer {node.layer!r}: its bias alone does not fit the accumulator; give it more bits")
     units = best["unit"].reshape(-1)

@@ -2,7 +2,7 @@
 
 Colbert et al., A2Q+: Improving Accumulator-Aware Weight Quantization (2024). Theirs bounds the L1 norm of zero-centred
 weights; here the positive and the negative codes of a channel are bounded apart, which is what the accumulator sees
-(B1 of `frontend/recipes/coordinates.py`), bias and zero points included. Zero-centring is then of no use.
+(B1 of `frontend/recipes/budget.py`), bias and zero points included. Zero-centring is then of no use.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from accelsim.errors import AccelsimError
-from accelsim.frontend.recipes.coordinates import Budget
+from accelsim.frontend.recipes.budget import Budget
 from accelsim.quant import QuantParams
 
 #: share of the accumulator that biases may take: the rest is for weights and inputs
