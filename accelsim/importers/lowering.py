@@ -21,6 +21,13 @@ from accelsim.quant import QuantParams
 from accelsim.requant import Requantizer, effective_scale
 
 Shape = tuple[int, ...]
+#: operators that compute row by row, whatever the first axis counts
+_ROWS = {
+    "RESHAPE", "FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LOGISTIC",
+    "TANH", "HARD_SWISH", "GELU", "ELU", "LEAKY_RELU", "SOFTMAX",
+}  # fmt: skip
+#: operators that align their operands' last axes
+_BROADCASTS = {"ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "BATCH_MATMUL", "PRELU"}
 
 
 class Lowering:
@@ -216,14 +223,27 @@ def _shapes(file: TfliteFile) -> tuple[int, list[Shape]]:
     shapes = [tensor.shape for tensor in file.tensors]
     leading = {shapes[index][0] if len(shapes[index]) > 1 else 1 for index in file.inputs}
     batch = leading.pop() if len(leading) == 1 else 1
-    if batch <= 1:
-        return 1, shapes
     moving = [tensor for tensor in file.tensors if tensor.constant is None and tensor.shape]
-    if any(tensor.shape[0] % batch for tensor in moving if tensor.type in CODES):
+    if batch <= 1 or not _by_sample(file, batch):
         return 1, shapes  # something in it is not per sample: one sample is a whole invocation
     for tensor in moving:
         shapes[tensor.index] = (tensor.shape[0] // batch, *tensor.shape[1:])
     return batch, shapes
+
+
+def _by_sample(file: TfliteFile, batch: int) -> bool:
+    """Whether the first axis of all codes is the batch, or the batch's rows where every row is computed alone."""
+    for op in file.operators:
+        touched = [file.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+        codes = [tensor for tensor in touched if tensor.constant is None and tensor.type in CODES]
+        if any(not tensor.shape or tensor.shape[0] % batch for tensor in codes):
+            return False
+        rows = all(len(tensor.shape) > 1 for tensor in codes)
+        if any(tensor.shape[0] != batch for tensor in codes) and not (rows and op.kind in _ROWS):
+            return False
+        if len({len(tensor.shape) for tensor in codes}) > 1 and op.kind in _BROADCASTS:
+            return False  # the first axis of the operand of lower rank is another one
+    return True
 
 
 def _unique_names(file: TfliteFile) -> list[str]:

@@ -187,7 +187,7 @@ def softmax(op: FileOperator, to: Lowering) -> None:
     x, y = to.params(op.inputs[0]), to.params(op.outputs[0])
     if not 2.0**-40 < beta < 2.0**40:
         raise UnsupportedError(f"beta {beta}")
-    if x.bits == y.bits == 8 and to.defines("table_softmax", x.bits, delegated=False):
+    if x.bits == 8 and to.defines("table_softmax", x.bits, delegated=False):
         exponents = np.float32(-x.scale * beta) * np.arange(256, dtype=np.float32)
         table = np.exp(exponents.astype(np.float64)).astype(np.float32)
         fields = {"scale": float(y.scale), "zero_point": y.zero_point, "qmin": y.qmin, "qmax": y.qmax}

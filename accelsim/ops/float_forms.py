@@ -67,7 +67,7 @@ class TableSoftmax(Op):
 
     table: float32, the exponential of every difference to the row's maximum, from 0 on. The table's values are added
     in order in float32; each is multiplied by 1 / (sum * scale), rounded with ties away, and moved by zero_point.
-    Source: LiteRT optimized_ops.h, Softmax of 8-bit codes.
+    The result has 8 or 16 bits, as qmin and qmax ask. Source: LiteRT optimized_ops.h, Softmax of 8-bit codes.
     """
 
     kind = "table_softmax"
@@ -92,7 +92,8 @@ class TableSoftmax(Op):
         total = np.cumsum(exponentials, axis=-1, dtype=_F)[..., -1:]  # one after the other
         scaled = (exponentials * (_F(1) / (total * _F(self.scale)))).astype(np.float64)
         codes = np.trunc(scaled + 0.5) + self.zero_point
-        return Computed(np.clip(codes, self.qmin, self.qmax).astype(x.dtype))
+        wide = max(-self.qmin - 1, self.qmax) > 127
+        return Computed(np.clip(codes, self.qmin, self.qmax).astype(np.int16 if wide else x.dtype))
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         if not shapes[0]:

@@ -101,7 +101,7 @@ def power_of_two_shift(function: str, x: QuantParams) -> int | None:
 def softmax_parameters(beta: float, x: QuantParams, y: QuantParams) -> Mapping[str, Any]:
     """Keywords of the kernels' `softmax`, arithmetic included. Source: TensorFlow Lite softmax.cc."""
     if x.bits > 8:
-        scale = float(np.float32(x.scale)) * beta / (10.0 / 65535.0)
+        scale = float(np.float32(x.scale) * np.float32(beta)) / (10.0 / 65535.0)  # one float32 product
         return {"arithmetic": "table", **decompose("tflite-double", scale)}
     integer_bits = 5
     real = min(beta * x.scale * 2.0 ** (_FIXED_POINT_BITS - integer_bits), 2.0**31 - 1)

@@ -102,15 +102,16 @@ SINGLE["from_unsigned"] = lambda rng: _unsigned(rng, False)
 SINGLE["to_unsigned"] = lambda rng: _unsigned(rng, True)
 
 
-def _softmax(rng: Rng, kind="INT8") -> Case:
+def _softmax(rng: Rng, kind="INT8", wider: bool = False) -> Case:
     one = One(rng, kind)
     shape = [*one.shape(12, 1, 3), int(rng.integers(1, 100))]
     x = one.input(shape, one.grid(0.01, 0.3))
     grid = {"scale": 1 / 256, "zero_point": -128} if kind == "INT8" else {"scale": 1 / 32768, "zero_point": 0}
-    y = one.output(shape, grid)
-    one.model.operator("SOFTMAX", [x], [y], "SoftmaxOptions", Beta=float(rng.choice([1.0, 1.0, 0.5, 2.0])))
+    y = one.model.tensor("y", shape, "INT16", scale=1 / 65536, zero_point=-32768) if wider else one.output(shape, grid)
+    one.model.operator("SOFTMAX", [x], [y], "SoftmaxOptions", Beta=float(rng.choice([1.0, 1.0, 0.5, 0.1])))
     return one.done(y)
 
 
 SINGLE["softmax"] = lambda rng: _softmax(rng)
 SINGLE["softmax_int16"] = lambda rng: _softmax(rng, "INT16")
+SINGLE["softmax_int8_to_int16"] = lambda rng: _softmax(rng, wider=True)

@@ -62,6 +62,40 @@ def test_additions_whose_sums_nearly_tie(other, kind) -> None:
                 assert np.array_equal(found.reshape(truth.shape), truth), (scales, profile)
 
 
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL"])
+def test_an_operand_of_lower_rank_whose_first_axis_is_as_long_as_the_batch(kind) -> None:
+    """(2, 5) beside (2, 2, 5): its rows belong to the second axis, not to the samples."""
+    rng = np.random.default_rng(0)
+    m = Model()
+    a, b = m.tensor("a", (2, 2, 5), scale=0.05), m.tensor("b", (2, 5), scale=0.03)
+    y = m.tensor("y", (2, 2, 5), scale=0.06)
+    m.operator(kind, [a, b], [y], f"{kind.capitalize()}Options")
+    model = m.build([a, b], [y])
+    inputs = [rng.integers(-128, 128, s).astype(np.int8) for s in ((2, 2, 5), (2, 5))]
+    for profile in PROFILES:
+        (found,), (truth,) = ours(lower_tflite(parse_tflite(model), profile), inputs), litert(model, inputs, profile)
+        assert np.array_equal(found.reshape(truth.shape), truth), profile
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_dense_layers_of_wide_codes_with_wide_biases(per_channel) -> None:
+    """The float64 product of the scales, with ruy too: sums large enough to tell it from a float32 one."""
+    rng = np.random.default_rng(1)
+    for _ in range(12):
+        m = Model()
+        step = np.float32(rng.uniform(1, 2) * 1e-4)
+        x = m.tensor("x", (100, 64), "INT16", scale=step)
+        scale = np.float32(rng.uniform(1, 2, 32 if per_channel else 1) / 128)
+        w = m.tensor("w", (32, 64), scale=scale, data=rng.integers(-127, 128, (32, 64)))
+        b = m.tensor("b", (32,), "INT64", scale=step * scale, data=rng.integers(-(10**6), 10**6, 32))
+        y = m.tensor("y", (100, 32), "INT16", scale=np.float32(rng.uniform(1, 2) * 5e-4))
+        m.operator("FULLY_CONNECTED", [x, w, b], [y], "FullyConnectedOptions")
+        model, inputs = m.build([x], [y]), [rng.integers(-32768, 32768, (100, 64)).astype(np.int16)]
+        for profile in PROFILES:
+            (found,), (truth,) = ours(lower_tflite(parse_tflite(model), profile), inputs), litert(model, inputs, profile)
+            assert np.array_equal(found.reshape(truth.shape), truth), profile
+
+
 CASES = [(name, profile) for name in SINGLE for profile in PROFILES if (name, profile) not in ABSENT]
 
 
