@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,24 @@ from accelsim.errors import AccelsimError
 from accelsim.search.workers import Outcome, Packed, Work, attempt, cores, from_file, from_packed, from_ray
 
 WAIT_S = 300  # for a worker, where a dask cluster has none left
+SETTLE_S = 0.5  # until a dask scheduler knows that a worker is gone
 
 #: ((number, task) of those left, whether each is alone) -> outcomes as they come; raises where a worker is lost
-Parallel = Callable[[list[tuple[int, Any]], bool], Iterator[Outcome]]
+Compute = Callable[[list[tuple[int, Any]], bool], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """places: tasks that run at a time, as far as is known at the start."""
+
+    compute: Compute
+    places: int
 
 
 @contextmanager
 def here(work: Work, shared: Any) -> Iterator[Parallel]:
     """One task after the other in this process."""
-    yield lambda left, alone: (attempt(work, shared, number, task) for number, task in left)
+    yield Parallel(lambda left, alone: (attempt(work, shared, number, task) for number, task in left), 1)
 
 
 @contextmanager
@@ -48,12 +59,12 @@ def local(work: Work, shared: Any, processes: int) -> Iterator[Parallel]:
             )
             return pool(joblib.delayed(from_file)(work, str(path), n, task, threads, os.getpid()) for n, task in left)
 
-        yield parallel
+        yield Parallel(parallel, processes)
 
 
 @contextmanager
 def dask(work: Work, shared: Any, address: str | None) -> Iterator[Parallel]:
-    """Workers of a dask cluster; what they share is scattered to all of them when the first task needs it."""
+    """Workers of a dask cluster; what they share is scattered when the first task needs it."""
     try:
         from distributed import Client, as_completed
     except ModuleNotFoundError as error:
@@ -75,20 +86,24 @@ def dask(work: Work, shared: Any, address: str | None) -> Iterator[Parallel]:
                 f"the dask scheduler at {address} has had no worker for {WAIT_S} s: start some with "
                 f"`dask worker {address}`"
             ) from error
-        if not scattered:
-            scattered.append(client.scatter(packed, broadcast=True, hash=False))
-        tasks = [client.submit(from_packed, work, scattered[0], n, task, pure=False) for n, task in left]
+        tasks: list[Any] = []
         try:
+            if not scattered:
+                # to one worker; each other fetches it once, with its first task. A broadcast never ends where one of
+                # the workers dies meanwhile (dask's `replicate` goes on waiting for it)
+                scattered.append(client.scatter(packed, hash=False))
+            tasks += [client.submit(from_packed, work, scattered[0], n, task, pure=False) for n, task in left]
             for finished in as_completed(tasks, loop=client.loop):
                 yield finished.result()
         except Exception:
             scattered.clear()  # what was shared may have been lost with the workers
+            time.sleep(SETTLE_S)
             raise
         finally:
             client.cancel(tasks)
 
     try:
-        yield parallel
+        yield Parallel(parallel, max(1, sum(client.nthreads().values())))
     finally:
         client.close(timeout=5)
 
@@ -108,16 +123,17 @@ def ray(work: Work, shared: Any, address: str | None) -> Iterator[Parallel]:
             raise AccelsimError(f"no ray cluster answers at {address}: {error}") from error
     try:
         # ray's backend for joblib gives results only when all are there: its own calls give each at once
-        packed = ray.put(Packed.of(shared))
+        whole = Packed.of(shared)
+        packed = ray.put(whole)
         try_one = ray.remote(max_retries=0)(from_ray)
 
         def parallel(left: list[tuple[int, Any]], alone: bool) -> Iterator[Outcome]:
-            waiting = [try_one.remote(work, [packed], number, task) for number, task in left]
+            waiting = [try_one.remote(work, whole.token, [packed], number, task) for number, task in left]
             while waiting:
                 finished, waiting = ray.wait(waiting)
                 yield ray.get(finished[0])
 
-        yield parallel
+        yield Parallel(parallel, max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:
         if started:
             ray.shutdown()

@@ -6,7 +6,7 @@ dies again and again is reported as failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,19 @@ from accelsim.search.workers import Outcome, Work, cores
 ENGINES = ("local", "dask", "ray")
 ATTEMPTS = 3  # losses of a worker without a task finished in between, before the tasks left are tried alone
 
-#: tasks -> one Outcome each, in the order in which they finish; may be called again and again
-Run = Callable[[Sequence[Any]], Iterator[Outcome]]
+
+class Run:
+    """Called with tasks, again and again: one Outcome each, in the order in which they finish.
+
+    places: tasks that run at a time.
+    """
+
+    def __init__(self, parallel: backends.Parallel) -> None:
+        self.places = parallel.places
+        self._compute = parallel.compute
+
+    def __call__(self, tasks: Sequence[Any]) -> Iterator[Outcome]:
+        return _until_done(self._compute, tasks)
 
 
 @contextmanager
@@ -49,7 +60,7 @@ def crew(
         processes = processes if most is None else min(processes, most)
         where = backends.local(work, shared, processes) if processes > 1 else backends.here(work, shared)
     with where as parallel:
-        yield lambda tasks: _until_done(parallel, tasks)
+        yield Run(parallel)
 
 
 def run_tasks(work: Work, shared: Any, tasks: Sequence[Any], **where: Any) -> Iterator[Outcome]:
@@ -72,12 +83,12 @@ def check_engine(engine: str, workers: int | None, address: str | None) -> None:
         )
 
 
-def _until_done(parallel: backends.Parallel, tasks: Sequence[Any]) -> Iterator[Outcome]:
+def _until_done(compute: backends.Compute, tasks: Sequence[Any]) -> Iterator[Outcome]:
     left = dict(enumerate(tasks))
     losses = 0
     while left and losses < ATTEMPTS:
         try:
-            for outcome in parallel(list(left.items()), False):
+            for outcome in compute(list(left.items()), False):
                 del left[outcome.number]
                 losses = 0
                 yield outcome
@@ -89,7 +100,7 @@ def _until_done(parallel: backends.Parallel, tasks: Sequence[Any]) -> Iterator[O
             lost = error
     for number, task in left.items():
         try:
-            yield from parallel([(number, task)], True)
+            yield from compute([(number, task)], True)
         except AccelsimError:
             raise
         except Exception as error:

@@ -171,7 +171,7 @@ def explore(
     space = space_of(knobs, spec, quantizing)
     if method == "grid" and space.size > LARGEST_GRID:
         raise AccelsimError(f"{space.size} designs are too many for a grid: method 'random' or 'optuna' takes a part")
-    network, about = network_of(model, calibration, data, metric, config)
+    network, about = network_of(model, calibration, data, metric, config, results is not None)
     known = Designs(space, network)
     with ExitStack() as stack:
         trials = None

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accelsim import __version__
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, price_graph, score, signal_to_noise_db, split
 from accelsim.hardware import AcceleratorSpec, load_spec
-from accelsim.search.engine import check_engine, run_tasks
+from accelsim.search.engine import check_engine, crew
 from accelsim.search.metrics import metric_identity
-from accelsim.search.workers import cores
+from accelsim.search.workers import told
 from accelsim.simulator import accumulation_orders, simulate
 from accelsim.store import ResultFile, digest
+from accelsim.versions import computing
 
 if TYPE_CHECKING:
     import pandas
@@ -28,16 +27,21 @@ if TYPE_CHECKING:
     from accelsim.graph import IntegerGraph
 
 Spec = str | Path | AcceleratorSpec
+TOGETHER = 16  # points of one configuration that one task computes, at most
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A point that could not be computed; error: the message, or the traceback of a defect."""
+    """A point that could not be computed.
+
+    error: the message of an AccelsimError, of a defect the traceback; traceback: of both, "" where a worker was lost.
+    """
 
     weight_bits: Any
     activation_bits: Any
     spec: str
     error: str
+    traceback: str = ""
 
     def __str__(self) -> str:
         return f"W{self.weight_bits}A{self.activation_bits} on {self.spec}: {self.error}"
@@ -94,7 +98,7 @@ def sweep(
 
     model, calibration: as `from_torch`. test_data: (inputs, labels). config: further fields of QuantConfig.
     results: a JSON-lines file; points found there are not computed again, so that a killed sweep continues.
-        The key is a hash of network, data, configuration, accelerator and version.
+        The key is a hash of network, data, metric, configuration, accelerator and versions.
     progress: called with (points done, points in all). on_failure: called with each Failure when it happens.
     engine: "local" (workers: processes, by default one per core), "dask" or "ray" (address: of the cluster). The
         result is the same, bit for bit, whatever computes it.
@@ -115,7 +119,7 @@ def sweep(
     configs = [QuantConfig(weight_bits=w, activation_bits=a, **config) for w, a in grid]
 
     network = calibrated(model, calibration)
-    origin = digest(network_digest(network), inputs, labels, metric_identity(metric) if results else [], __version__)
+    origin = digest(network_digest(network), inputs, labels, metric_identity(metric) if results else [], computing())
     store = ResultFile(results)
     expected = float_outputs(model, inputs)
     shared = _Shared(network, inputs, labels, expected, metric, score(metric, expected, labels))
@@ -125,25 +129,20 @@ def sweep(
     done = len(points) - len(missing)
     if progress and done:
         progress(done, len(points))
-    failures: dict[int, str] = {}
-    tasks = _tasks(points, missing, workers or cores())
-    for outcome in run_tasks(
-        _compute, shared, [task for _, task in tasks], engine=engine, workers=workers, address=address
-    ):
-        numbers = tasks[outcome.number][0]
-        rows = [(None, outcome.error)] * len(numbers) if outcome.error else outcome.value
-        for i, (row, error) in zip(numbers, rows, strict=True):
-            if row is None:
-                failures[i] = error
-                if on_failure:
-                    on_failure(_failure(*points[i], error))
-            else:
-                store.put(keys[i], row)
-            done += 1
-            if progress:
-                progress(done, len(points))
+    failures: dict[int, Failure] = {}
+    for i, row, problem in _computed(shared, points, missing, engine=engine, workers=workers, address=address):
+        if row is None:
+            quant, spec = points[i]
+            failures[i] = Failure(quant.weight_bits, quant.activation_bits, spec.name, *problem)
+            if on_failure:
+                on_failure(failures[i])
+        else:
+            store.put(keys[i], row)
+        done += 1
+        if progress:
+            progress(done, len(points))
     found = [row for key in keys if (row := store.get(key)) is not None]
-    failed = tuple(_failure(*points[i], error) for i, error in sorted(failures.items()))
+    failed = tuple(failure for _, failure in sorted(failures.items()))
     _tell(failed, len(points))
     return Sweep(network.name, configs[0].profile, _frame(found), failed)
 
@@ -160,11 +159,33 @@ class _Shared:
     float_accuracy: float
 
 
+Point = tuple[Any, AcceleratorSpec]
+Row = dict[str, Any] | None
+Problem = tuple[str, str]
+
+
+def _computed(
+    shared: _Shared, points: list[Point], missing: list[int], **where: Any
+) -> Iterator[tuple[int, Row, Problem]]:
+    """(number, row or None, (error, traceback)) of each missing point, as they finish."""
+    if not missing:
+        return
+    with crew(_compute, shared, most=len(missing), **where) as run:
+        tasks = _tasks(points, missing, run.places)
+        for outcome in run([task for _, task in tasks]):
+            numbers = tasks[outcome.number][0]
+            lost = [(None, (outcome.error, outcome.traceback))] * len(numbers)
+            for i, (row, problem) in zip(numbers, lost if outcome.error else outcome.value, strict=True):
+                yield i, row, problem
+
+
 def _tasks(
-    points: list[tuple[Any, AcceleratorSpec]], missing: list[int], workers: int
+    points: list[Point], missing: list[int], workers: int
 ) -> list[tuple[list[int], tuple[Any, list[AcceleratorSpec]]]]:
-    """Points of one configuration together, as one network serves them; large groups are cut for the workers' sake."""
-    largest = max(1, len(missing) // (4 * workers))
+    """Points of one configuration together, as one network serves them; groups are cut so that every worker has some,
+    and because what is in flight is lost where a worker or the driver dies.
+    """
+    largest = min(TOGETHER, max(1, len(missing) // (4 * workers)))
     groups: list[list[int]] = []
     for i in missing:
         if groups and points[groups[-1][0]][0] is points[i][0] and len(groups[-1]) < largest:
@@ -174,14 +195,14 @@ def _tasks(
     return [(group, (points[group[0]][0], [points[i][1] for i in group])) for group in groups]
 
 
-def _compute(shared: _Shared, task: tuple[Any, list[AcceleratorSpec]]) -> list[tuple[dict[str, Any] | None, str]]:
-    """(row, "") of each accelerator, or (None, what went wrong)."""
+def _compute(shared: _Shared, task: tuple[Any, list[AcceleratorSpec]]) -> list[tuple[Row, Problem]]:
+    """(row, ("", "")) of each accelerator, or (None, (what went wrong, its traceback))."""
     from accelsim.frontend.api import quantized
 
     quant, specs = task
     graph = quantized(shared.network, quant)
     simulated: dict[str, tuple[float, float]] = {}
-    found: list[tuple[dict[str, Any] | None, str]] = []
+    found: list[tuple[Row, Problem]] = []
     for spec in specs:
         try:
             numerics = json.dumps(accumulation_orders(graph, spec), sort_keys=True)
@@ -189,16 +210,10 @@ def _compute(shared: _Shared, task: tuple[Any, list[AcceleratorSpec]]) -> list[t
                 outputs = simulate(graph, shared.inputs, spec).real()
                 accuracy = score(shared.metric, outputs, shared.labels)
                 simulated[numerics] = accuracy, signal_to_noise_db(shared.expected, outputs)
-            found.append((_row(graph, spec, quant, *simulated[numerics], shared.float_accuracy), ""))
-        except AccelsimError as error:
-            found.append((None, str(error)))
-        except Exception:
-            found.append((None, traceback.format_exc()))
+            found.append((_row(graph, spec, quant, *simulated[numerics], shared.float_accuracy), ("", "")))
+        except Exception as error:
+            found.append((None, told(error)))
     return found
-
-
-def _failure(quant: Any, spec: AcceleratorSpec, error: str) -> Failure:
-    return Failure(quant.weight_bits, quant.activation_bits, spec.name, error)
 
 
 def _tell(failures: tuple[Failure, ...], points: int) -> None:

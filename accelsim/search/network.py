@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from accelsim import __version__
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, check_labels, score, split
 from accelsim.graph import IntegerGraph
 from accelsim.search.integers import Network
 from accelsim.search.metrics import metric_identity
 from accelsim.store import digest
+from accelsim.versions import computing
 
 
 @dataclass(frozen=True)
 class About:
-    """origin: hash of network, configuration, data, metric and version. chance: accuracy of a constant answer."""
+    """origin: hash of network, configuration, data, metric and versions. chance: accuracy of a constant answer."""
 
     name: str
     origin: str
@@ -41,15 +41,18 @@ class About:
 
 
 def network_of(
-    model: Any, calibration: Any, data: Any, metric: Metric, config: dict[str, Any]
+    model: Any, calibration: Any, data: Any, metric: Metric, config: dict[str, Any], stored: bool
 ) -> tuple[Network, About]:
-    """Raises AccelsimError for options that a quantized graph does not take, and for data without labels."""
+    """stored: whether `origin` will be part of stored keys, so that the metric must be known by its code.
+
+    Raises AccelsimError for options that a quantized graph does not take, and for data without labels.
+    """
     inputs = labels = None
     if data is not None:
         inputs, labels = split(data)
         if labels is None:
             raise AccelsimError("accuracy needs labels: data=(inputs, labels); or leave data out")
-    metric_parts = [] if data is None else [inputs, labels, metric_identity(metric)]
+    metric_parts = [] if data is None else [inputs, labels, metric_identity(metric) if stored else []]
     chance = None
     if labels is not None and not callable(metric):
         chance = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
@@ -58,7 +61,7 @@ def network_of(
             raise AccelsimError("an IntegerGraph is quantized already: leave calibration and quantization options out")
         if labels is not None:
             check_labels(model, labels, metric)
-        origin = digest("explore", _file_of(model), *metric_parts, __version__)
+        origin = digest("explore", _file_of(model), *metric_parts, computing())
         return Network(model, None, inputs, labels, metric), About(model.name, origin, metric, None, chance)
     from accelsim.frontend.api import calibrated, network_digest
     from accelsim.frontend.config import QuantConfig
@@ -66,7 +69,8 @@ def network_of(
 
     base = QuantConfig(**config)
     network = calibrated(model, calibration)
-    origin = digest("explore", network_digest(network), repr(sorted(asdict(base).items())), *metric_parts, __version__)
+    fields = repr(sorted(asdict(base).items()))
+    origin = digest("explore", network_digest(network), fields, *metric_parts, computing())
     expected = None if data is None else float_outputs(model, inputs)
     accuracy = None if expected is None or labels is None else score(metric, expected, labels)
     return (

@@ -219,3 +219,25 @@ def test_ray_gives_what_one_process_gives(task, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ray's own
         assert acs.sweep(*task, **asked, engine="ray").frame.equals(local.frame)
+
+
+def test_a_worker_with_other_versions_is_refused() -> None:
+    from accelsim.search.workers import Packed
+
+    packed = Packed.of({"x": 1})
+    assert packed.opened("tcp://there") == {"x": 1}
+    other = Packed(packed.token, packed.data, {**packed.computing, "numpy": "1.0", "sources": "0"})
+    with pytest.raises(AccelsimError, match=r"the worker at tcp://there computes with numpy \d.*\(the driver: 1\.0\)"):
+        other.opened("tcp://there")
+
+
+def test_two_studies_take_turns_on_a_worker() -> None:
+    from accelsim.search import workers
+
+    opened: list[str] = []
+
+    def made(token: str) -> str:
+        return workers._once(token, lambda: opened.append(token) or token)
+
+    assert [made(token) for token in "abababcb"] == list("abababcb")
+    assert opened == ["a", "b", "c"]
