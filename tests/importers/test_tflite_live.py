@@ -92,7 +92,8 @@ def test_dense_layers_of_wide_codes_with_wide_biases(per_channel) -> None:
         m.operator("FULLY_CONNECTED", [x, w, b], [y], "FullyConnectedOptions")
         model, inputs = m.build([x], [y]), [rng.integers(-32768, 32768, (100, 64)).astype(np.int16)]
         for profile in PROFILES:
-            (found,), (truth,) = ours(lower_tflite(parse_tflite(model), profile), inputs), litert(model, inputs, profile)
+            (truth,) = litert(model, inputs, profile)
+            (found,) = ours(lower_tflite(parse_tflite(model), profile), inputs)
             assert np.array_equal(found.reshape(truth.shape), truth), profile
 
 
