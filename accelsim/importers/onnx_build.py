@@ -15,7 +15,7 @@ from accelsim.importers.onnx_file import FileNode, FileValue
 from accelsim.importers.onnx_fold import FOLDS, fold
 from accelsim.importers.onnx_look_up import look_up, to_whole
 from accelsim.importers.onnx_lowering import Lowering, input_shape, limits
-from accelsim.importers.onnx_quantizers import codes_of, dequantize, grid_of_reader, quantize
+from accelsim.importers.onnx_quantizers import codes_of, dequantize, grid_of_reader, quantize, settle
 from accelsim.importers.onnx_values import (
     FILE,
     INTEGER_NODES,
@@ -117,7 +117,7 @@ def _output(value: FileValue, to: Lowering, problems: list[str]) -> str | None:
         return None
     try:
         if isinstance(found, Pending):
-            UNITS[found.unit.kind](replace(found.unit, output=value.name), to)
+            settle(found, value.name, None, to)
             found = to.values[value.name]
         if isinstance(found, Real):
             found = found.codes
@@ -156,6 +156,8 @@ def _node(node: FileNode, to: Lowering) -> None:
         to.values[node.outputs[0]] = inputs[0]
     elif node.kind in MOVES and inputs and isinstance(inputs[0], Codes | Real | FileValue):
         _move(node, to)
+    elif node.kind in MOVES and inputs and isinstance(inputs[0], Pending) and len(node.outputs) == 1:
+        to.values[node.outputs[0]] = Pending(inputs[0].unit, (*inputs[0].moves, node))
     elif node.kind in UNITS or node.kind == "Div":
         _pend(node, inputs, to)
     elif node.kind in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
@@ -199,11 +201,11 @@ def _pend(node: FileNode, inputs: list, to: Lowering) -> None:
     """A float node: what it computes is known when its quantizer is met."""
     output = node.outputs[0]
     merged = inputs[0] if inputs else None
-    if node.kind in _MERGED and isinstance(merged, Pending):
+    if node.kind in _MERGED and isinstance(merged, Pending) and not any(move.kind == "Pad" for move in merged.moves):
         lower, upper = limits(node, to)
         unit = merged.unit
         low, high = max(unit.lower, lower), min(unit.upper, upper)
-        to.values[output] = Pending(replace(unit, lower=min(low, high), upper=high, output=output))
+        to.values[output] = Pending(replace(unit, lower=min(low, high), upper=high, output=output), merged.moves)
         return
     composed = compose(node, inputs)
     if composed is not None:

@@ -11,6 +11,8 @@ from accelsim.importers.onnx_file import FileNode
 from accelsim.importers.onnx_functions import COMPOSED, is_function, real_codes, real_function
 from accelsim.importers.onnx_values import Codes, Pending, Real, RealKnown, Unit
 
+#: moves that a function behind them cannot be put before: a maximum, and a constant around an image
+_FIRST = ("MaxPool", "NhwcMaxPool", "Pad")
 _PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Max": np.maximum, "Min": np.minimum,
 }  # fmt: skip
@@ -21,6 +23,9 @@ def compose(node: FileNode, inputs: list[Any]) -> Pending | None:
     unary = is_function(node.kind) and len(inputs) == 1
     if not unary and not (node.kind in _PAIRS and len(inputs) == 2):
         return None
+    moves = {value.moves if isinstance(value, Pending) else () for value in inputs if _source(value) is not None}
+    if len(moves) > 1 or any(moved.kind in _FIRST for nodes in moves for moved in nodes):
+        return None  # its operands are no longer beside each other, or their order matters
     source: Real | None = None
     for value in inputs:
         found = _source(value)
@@ -36,7 +41,7 @@ def compose(node: FileNode, inputs: list[Any]) -> Pending | None:
     with np.errstate(all="ignore"):
         values = real_function(node.kind, node.attributes, operands[0]) if unary else _PAIRS[node.kind](*operands)
     values = np.broadcast_to(values.astype(np.float32), real_codes(source.params).shape)
-    return Pending(Unit(node, COMPOSED, (source,), node.outputs[0], None, values=values))
+    return Pending(Unit(node, COMPOSED, (source,), node.outputs[0], None, values=values), *moves)
 
 
 def _source(value: Any) -> Real | None:

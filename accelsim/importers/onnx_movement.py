@@ -240,6 +240,14 @@ def _resize(node: FileNode, to: Lowering, x: Codes) -> Codes:
     """Nearest places: rows and columns that are chosen."""
     refuse_unless(len(x.shape) == 3, "only images are resized: (N, C, H, W)")
     places = nearest_places(node, to, x)
-    name = to.place(x, NHWC)
-    name = to.between(Gather, node, [name], x.params, axis=0, indices=places[0])
-    return to.emit(Gather, node, [name], node.outputs[0], x.params, NHWC, axis=1, indices=places[1])
+    if not places:
+        to.values[node.outputs[0]] = x
+        return x
+    layout = x.layout
+    name, last = to.place(x, layout), max(places)
+    for axis, indices in places.items():
+        fields = {"axis": graph_axis(axis, 3, layout), "indices": indices}
+        if axis == last:
+            break
+        name = to.between(Gather, node, [name], x.params, **fields)
+    return to.emit(Gather, node, [name], node.outputs[0], x.params, layout, **fields)

@@ -50,6 +50,18 @@ def grid_of_reader(name: str, to: Lowering) -> QuantParams | None:
     return None
 
 
+def settle(pending: Pending, output: str, y: QuantParams | None, to: Lowering) -> None:
+    """Lower what was pending, its quantizer met; y: None where it leaves the file as real numbers."""
+    names = [f"{output}.{place}" for place in range(len(pending.moves))] + [output]
+    UNITS[pending.unit.kind](replace(pending.unit, output=names[0], y=y), to)
+    for node, before, after in zip(pending.moves, names, names[1:], strict=False):
+        codes = to.values[before]
+        if np.ndim(codes.params.scale):
+            raise UnsupportedError("moves real numbers with a scale for each channel")
+        to.values[before] = Real(codes, codes.params)
+        MOVES[node.kind](replace(node, inputs=(before, *node.inputs[1:]), outputs=(after,)), to, codes)
+
+
 def quantize(node: FileNode, to: Lowering) -> None:
     output = node.outputs[0]
     kind = {2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}.get(node.attributes.get("output_dtype", 2), np.uint8)
@@ -78,8 +90,7 @@ def quantize(node: FileNode, to: Lowering) -> None:
     elif isinstance(to.values.get(output), Codes):
         return
     elif isinstance(source, Pending):
-        unit = replace(source.unit, output=output, y=y)
-        UNITS[unit.kind](unit, to)
+        settle(source, output, y, to)
     elif isinstance(source, Real):
         if source.params == y:
             to.values[output] = source.codes

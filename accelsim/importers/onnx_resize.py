@@ -31,8 +31,11 @@ _NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def nearest_places(node: FileNode, to: Lowering, x: Codes) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) of x (C, H, W) that are chosen. UnsupportedError for what no nearest place is."""
+def nearest_places(node: FileNode, to: Lowering, x: Codes) -> dict[int, np.ndarray]:
+    """Axis of a sample of x → the places along it that are chosen; without axes that stay as they are.
+
+    UnsupportedError for what no nearest place is.
+    """
     attributes = node.attributes
     refuse_unless(
         attributes.get("mode", "nearest") == "nearest", f"mode {attributes.get('mode')!r:.40}; nearest is read"
@@ -43,27 +46,27 @@ def nearest_places(node: FileNode, to: Lowering, x: Codes) -> tuple[np.ndarray, 
     coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
     nearest = attributes.get("nearest_mode", "round_prefer_floor")
     refuse_unless(coordinates in _COORDINATES and nearest in _NEAREST, f"{coordinates!r:.40} and {nearest!r:.40}")
-    found = []
-    for before, after, scale in zip(x.shape[1:], sizes, scales, strict=True):
-        places = np.arange(after).astype(_F)
-        if scale != 1:
-            places = _NEAREST[nearest](_COORDINATES[coordinates](places, scale, before, after))
-        found.append(np.clip(places, 0, before - 1).astype(np.int32))
-    return found[0], found[1]
+    found = {}
+    for axis, (before, after, scale) in enumerate(zip(x.shape, sizes, scales, strict=True)):
+        if scale == 1:
+            continue
+        places = _COORDINATES[coordinates](np.arange(after).astype(_F), scale, before, after)
+        found[axis] = np.clip(_NEAREST[nearest](places), 0, before - 1).astype(np.int32)
+    return found
 
 
 def _sizes(node: FileNode, to: Lowering, x: Codes) -> tuple[list[int], list[np.float32]]:
-    """(height and width, their scales)."""
+    """(sizes of a sample, their scales)."""
     if len(node.inputs) > 3 and node.inputs[3]:
         full = to.numbers(node, 3, "the sizes")
-        refuse_unless(len(full) == 4 and full[:2] == [to.batch, x.shape[0]], f"sizes {full} of {(to.batch, *x.shape)}")
-        sizes = full[2:]
-        scales = [_F(after) / _F(before) for before, after in zip(x.shape[1:], sizes, strict=True)]
+        refuse_unless(len(full) == 4 and full[0] == to.batch, f"sizes {full} of {(to.batch, *x.shape)}")
+        sizes = full[1:]
+        scales = [_F(after) / _F(before) for before, after in zip(x.shape, sizes, strict=True)]
     else:
         given = to.constant(node, 2, "scales").reshape(-1).astype(_F)
-        usable = given.size == 4 and bool(np.all(np.isfinite(given) & (given > 0))) and given[0] == given[1] == 1
+        usable = given.size == 4 and bool(np.all(np.isfinite(given) & (given > 0))) and given[0] == 1
         refuse_unless(usable, f"scales {given[:4]}")
-        scales = list(given[2:])
-        sizes = [int(min(np.floor(_F(n) * scale), _LONGEST + 1)) for n, scale in zip(x.shape[1:], scales, strict=True)]
-    refuse_unless(all(1 <= size <= _LONGEST for size in sizes), f"from {x.shape[1:]} to {sizes}")
+        scales = list(given[1:])
+        sizes = [int(min(np.floor(_F(n) * scale), _LONGEST + 1)) for n, scale in zip(x.shape, scales, strict=True)]
+    refuse_unless(all(1 <= size <= _LONGEST for size in sizes), f"from {x.shape} to {sizes}")
     return sizes, scales

@@ -127,9 +127,13 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """The real result of a float node whose quantizer is still to come."""
+    """The real result of a float node whose quantizer is still to come.
+
+    moves: nodes of MOVES behind it, in order: what they choose is quantized like what they choose from.
+    """
 
     unit: Unit
+    moves: tuple[FileNode, ...] = ()
 
 
 #: kind of a unit → its lowering; the modules onnx_* fill these

@@ -378,3 +378,32 @@ def softmax_channels(f: Form) -> str:
 @form
 def concat_grids(f: Form) -> str:
     return f.node("Concat", [f.input((4, 5, 6)), f.input((2, 5, 6), "z", 0.02), f.input((3, 5, 6), "v", 0.05)], axis=1)
+
+
+@form
+def moves_of_functions(f: Form) -> str:
+    """What a function gives is moved before any quantizer: turned, then bounded, then flattened."""
+    x = f.node("HardSigmoid", [f.input((4, 3, 5))])
+    y = f.node("Tanh", [f.node("Transpose", [x], perm=[0, 2, 3, 1])])
+    return f.node("Flatten", [f.node("LeakyRelu", [y], alpha=0.2)])
+
+
+@form
+def pad_of_a_function(f: Form) -> str:
+    """The zeros around it are real ones, not what the function makes of them."""
+    x = f.node("HardSigmoid", [f.input((4, 3, 5))])
+    return f.node("Pad", [x, f.ints(0, 0, 1, 0, 0, 0, 2, 1), f.constant(np.float32(0.2))])
+
+
+@form
+def maxima_of_a_function(f: Form) -> str:
+    x = f.node("MaxPool", [f.node("Neg", [f.input((4, 5, 6))])], kernel_shape=[2, 3], pads=[0, 1, 1, 0])
+    return f.node("Relu", [x])
+
+
+@form
+def channels_last_resize(f: Form) -> str:
+    """As ONNX Runtime turns it at its last level, and as files from other frameworks have it."""
+    x = f.input((3, 4, 5))
+    return f.node("Resize", [x, "", f.constant(np.array([1, 2, 3, 1], np.float32))], mode="nearest",
+                  coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip

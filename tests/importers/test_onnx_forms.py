@@ -173,3 +173,18 @@ def test_integer_matrix_product(tmp_path):
     equal(path, feeds(form))
     for level in LEVELS:
         assert acs.replay(path, feeds(form), level).equal
+
+
+@pytest.mark.parametrize("move", ["MaxPool", "Pad"])
+def test_a_function_behind_what_depends_on_order_is_refused(move, tmp_path):
+    """Neg of a maximum is no maximum of Neg; a function of the zeros around an image is not 0."""
+    form = Form()
+    x = form.node("Neg", [form.input((4, 5, 6))])
+    if move == "MaxPool":
+        y = form.node("MaxPool", [x], kernel_shape=[2, 2])
+    else:
+        y = form.node("Pad", [x, form.ints(0, 0, 1, 0, 0, 0, 2, 1)])
+    path = tmp_path / "form.onnx"
+    path.write_bytes(form.build(form.node("HardSigmoid", [y])))
+    with pytest.raises(AccelsimError, match="HardSigmoid"):
+        acs.from_onnx(path)
