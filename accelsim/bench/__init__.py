@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.bench.activity import DATAFLOWS, ActivityProblem
+from accelsim.bench.limits import limit_peers, why_unlimited
 from accelsim.bench.networks import BATCHES, NETWORKS, NetworkProblem, network_peers
 from accelsim.bench.peers import conv_peers, matmul_peers
 from accelsim.bench.problems import ConvProblem, MatmulProblem
@@ -33,16 +34,21 @@ KINDS = {
 _DIFFERENT = 0.01
 
 
+def weight_bits() -> int:
+    """Bits of the weights of products and convolutions: 7 where some peers saturate sums of two products to 16 bits."""
+    from accelsim_kernels import simd
+
+    return 8 if simd.current() == "avx512vnni" else 7
+
+
 def problems(suite: str) -> list[Problem]:
     """The problems of a suite: products, six convolutions, all of two networks, the networks whole, or all of these.
 
     Two have no peers: "saturation" times saturating accumulators and "activity" the counting of toggles, beside our
     own exact product.
-    Where sums of two products saturate 16 bits in peers, weights of single layers have 7 bits.
+    Weights of single layers have weight_bits().
     """
-    from accelsim_kernels import simd
-
-    bits = 8 if "avx512vnni" in simd.available() else 7
+    bits = weight_bits()
     if suite == "matmul":
         return [MatmulProblem(shape, dtype, bits) for shape in MATMULS for dtype in ("uint8", "int8")]
     if suite in ("conv", "layers"):
@@ -72,6 +78,7 @@ def contenders(
     if isinstance(problem, OwnProblem):
         return problem.contenders(), {}
     expected = problem.ours()
+    limit_peers()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(problem, MatmulProblem):
@@ -83,6 +90,10 @@ def contenders(
     runs: dict[str, Callable[[], np.ndarray]] = {"accelsim": problem.ours}
     left_out = {}
     for name, run in peers.items():
+        unlimited = why_unlimited(name)
+        if unlimited:
+            left_out[name] = unlimited
+            continue
         # one code that a peer rounds otherwise reaches every output of a network, a little
         slack = float(np.ptp(expected)) / 100 if isinstance(problem, NetworkProblem) else 0.0
         differs = float(np.mean(np.abs(run().astype(np.int64) - expected) > slack))
@@ -136,6 +147,7 @@ def measure(
         "suite": suite,
         "isa": simd.current(),
         "threads": threads,
+        "weight_bits": weight_bits(),
         "peak_gmacs_per_core": peak,
         "rows": rows,
         "geometric_mean_ratio": _geometric_mean(ratios) if ratios else None,

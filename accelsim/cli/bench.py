@@ -44,6 +44,12 @@ def _table(result: dict[str, Any]) -> Any:
     )
     names = list(dict.fromkeys(name for row in result["rows"] for name in row["milliseconds"]))
     caption = ["milliseconds / GMAC/s; ratio: best peer's time over ours"]
+    if result["weight_bits"] < 8:
+        caption.append(
+            f"weights of {result['weight_bits']} bits: some peers saturate sums of two products without VNNI"
+        )
+    reasons = {f"{name}: {why}" for row in result["rows"] for name, why in row["left_out"].items() if "limited" in why}
+    caption += sorted(reasons)
     for kind, summary in result["kinds"].items():
         mean, lowest = summary["geometric_mean_ratio"], summary["lowest_ratio"]
         caption.append(f"{kind}: mean ratio {mean:.3f}, lowest {lowest:.3f} ({summary['lowest']})")

@@ -64,19 +64,22 @@ class Step:
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """Run on C-contiguous arrays of the prepared shapes and dtypes; a fresh output."""
         out = np.empty(self.shape, self.dtype)
-        workers = min(_threads.count(), self.jobs)
-        room = self._rooms.pop() if self._rooms else None
+        workers = _threads.count()
+        if workers > self.jobs:
+            workers = self.jobs
+        rooms = self._rooms
+        room = rooms.pop() if rooms else None
         if room is None or room.workers < workers:
             room = _Room(self, workers)
-        words = room.words
-        for position, x in zip(self.inputs, inputs, strict=True):
-            words[position] = address(x)
+        words, positions = room.words, self.inputs
+        for number, x in enumerate(inputs):  # a strict zip takes as long as an address
+            words[positions[number]] = address(x)
         words[self.output] = address(out)
         for counter in room.counters:
             words[counter] = 0
         _threads.run_workers(self.code, room.at, workers)
-        if room.small and not self._rooms:
-            self._rooms.append(room)
+        if room.small and not rooms:
+            rooms.append(room)
         return out
 
 
