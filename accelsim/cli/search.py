@@ -34,6 +34,10 @@ def search(
     per_tensor: options.PerTensor = False,
     recipe: options.Recipe = None,
     save: Annotated[Path | None, typer.Option("--save", help="Also save the winner's quantized graph here.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Where finished trials are kept, to continue from. (default: the user's cache)"),
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="What simulates: local (processes), dask or ray.")] = "local",
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes of engine local. (default: one per core)")
@@ -50,8 +54,10 @@ def search(
     allocations are simulated and priced. The page (--out) shows the Pareto front.
     """
     import accelsim as acs
+    from accelsim.cachedir import cache_dir
     from accelsim.cli._models import calibration_for, data_for, load_float_network
-    from accelsim.cli._output import progress, say, show
+    from accelsim.cli._output import say, show
+    from accelsim.cli._points import points_progress
     from accelsim.report.files import check_suffix
 
     if out is not None:
@@ -62,7 +68,8 @@ def search(
     network = load_float_network(model, "search")
     inputs, labels = data_for(network, data)
     samples = calibration_for(network, calibration, inputs)
-    with progress("trying widths", "trials") as advance:
+    kept = results or cache_dir() / "search.jsonl"
+    with points_progress(f"trials kept in {kept}") as advance:
         found = acs.search_bits(
             network.model,
             samples,
@@ -72,7 +79,8 @@ def search(
             max_accuracy_drop=max_drop / 100,
             weight_bits=options.widths_of(weight_bits, "--weight-bits"),
             activation_bits=options.widths_of(activation_bits, "--activation-bits"),
-            progress=advance,
+            results=kept,
+            progress=lambda done, whole: advance("trials", done, whole, 0),
             engine=engine,
             workers=workers,
             address=address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -97,5 +97,10 @@ def sweep(
     show(
         sweep_table(found.frame),
         as_json,
-        lambda: {"network": found.network, "profile": found.profile, "points": sweep_records(found.frame)},
+        lambda: {
+            "network": found.network,
+            "profile": found.profile,
+            "points": sweep_records(found.frame),
+            "failures": [asdict(failure) for failure in found.failures],
+        },
     )

@@ -11,6 +11,8 @@ from accelsim.proof.difference import candidates
 from accelsim.proof.stages import stages
 from accelsim.requant import Requantizer
 
+EXPLAINED = 2  # differing elements whose arithmetic is shown
+
 
 def assert_bit_exact(
     got: Any,
@@ -27,7 +29,7 @@ def assert_bit_exact(
     from, of the same shape, channels last. scheme: how golden is meant to be requantized: a Requantizer, or a
     scheme's name with its parameters as keywords (multiplier=, shift=, zero_point=, qmin=, qmax=, …).
     show: how many differing elements are listed.
-    With accumulators and a scheme, the failure shows the golden arithmetic of the first differing element step by
+    With accumulators and a scheme, the failure shows the golden arithmetic of the first differing elements step by
     step, and names the known scheme that would have given `got`.
     Raises AssertionError where the arrays differ; AccelsimError where the arguments make no sense.
     """
@@ -81,12 +83,13 @@ def _message(
     if len(where) > show:
         lines.append(f"  … and {len(where) - show} more")
     if acc is None or requantizer is None:
-        return "\n".join(lines)
-    first = tuple(where[0].tolist())
-    lines += ["", f"golden arithmetic at {first} ({requantizer.scheme}):"]
-    for stage in stages(int(acc[first]), requantizer.bound(), first[-1] if first else 0):
-        decided = f"   {stage.decision}" if stage.decision else ""
-        lines.append(f"  {stage.name:16} {stage.value:>16}   {stage.formula}{decided}")
+        missing = [word for word, value in (("accumulators=", acc), ("scheme=", requantizer)) if value is None]
+        return "\n".join([*lines, f"give {' and '.join(missing)} to see the arithmetic and which scheme would match"])
+    for index in map(tuple, where[: min(show, EXPLAINED)].tolist()):
+        lines += ["", f"golden arithmetic at {index} ({requantizer.scheme}):"]
+        for stage in stages(int(acc[index]), requantizer.bound(), index[-1] if index else 0):
+            decided = f"   {stage.decision}" if stage.decision else ""
+            lines.append(f"  {stage.name:16} {stage.value:>16}   {stage.formula}{decided}")
     return "\n".join([*lines, "", _matching(got, golden, acc, requantizer)])
 
 

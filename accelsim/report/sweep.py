@@ -31,6 +31,7 @@ class _Sweep(Protocol):
     network: str
     profile: str
     frame: pandas.DataFrame
+    failures: tuple[Any, ...]
 
 
 def save_sweep(sweep: _Sweep, path: str | Path) -> Path:
@@ -45,6 +46,7 @@ def save_sweep(sweep: _Sweep, path: str | Path) -> Path:
             network=sweep.network,
             profile=sweep.profile,
             float_accuracy=float(frame["float_accuracy"].iloc[0]),
+            notes=tuple(f"Failed: {failure.short}" for failure in sweep.failures),
             versions=versions(),
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         )

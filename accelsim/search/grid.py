@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, price_graph, score, signal_to_noise_db, split
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.search.engine import check_engine, crew
-from accelsim.search.metrics import metric_identity
+from accelsim.search.metrics import metric_identity, portable
 from accelsim.search.workers import told
 from accelsim.simulator import accumulation_orders, simulate
 from accelsim.store import ResultFile, digest
@@ -45,6 +45,11 @@ class Failure:
 
     def __str__(self) -> str:
         return f"W{self.weight_bits}A{self.activation_bits} on {self.spec}: {self.error}"
+
+    @property
+    def short(self) -> str:
+        """In one line: of a traceback the last."""
+        return str(replace(self, error=self.error.strip().split("\n")[-1]))
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def sweep(
     origin = digest(network_digest(network), inputs, labels, metric_identity(metric) if results else [], computing())
     store = ResultFile(results)
     expected = float_outputs(model, inputs)
-    shared = _Shared(network, inputs, labels, expected, metric, score(metric, expected, labels))
+    shared = _Shared(network, inputs, labels, expected, portable(metric), score(metric, expected, labels))
     points = [(quant, spec) for quant in configs for spec in chosen]
     keys = [digest(origin, _config_fields(quant), spec.model_dump(mode="json")) for quant, spec in points]
     missing = [i for i, key in enumerate(keys) if store.get(key) is None]

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import builtins
 import dis
+import pickle
+from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric
 from accelsim.store import digest
+
+
+class Portable:
+    """A metric that is pickled by value: workers do not know by name what a script or a notebook defines."""
+
+    def __init__(self, function: Callable[..., float]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> float:
+        return self.function(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _unpacked, (cloudpickle.dumps(self.function),)
+
+
+def _unpacked(data: bytes) -> Portable:
+    return Portable(pickle.loads(data))
+
+
+def portable(metric: Metric) -> Metric:
+    return Portable(metric) if callable(metric) else metric
 
 
 def metric_identity(metric: Metric) -> list[Any]:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,13 @@ from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.quant import check_bits
 from accelsim.search.allocation import Choice, Problem, allocate
-from accelsim.search.engine import Run, check_engine, crew
+from accelsim.search.engine import check_engine, crew
 from accelsim.search.grid import pareto_front
+from accelsim.search.metrics import metric_identity, portable
 from accelsim.search.width_space import WidthSpace
-from accelsim.simulator import simulate
+from accelsim.search.width_trials import Judged, WidthTrials, trial
+from accelsim.store import ResultFile, digest
+from accelsim.versions import computing
 
 if TYPE_CHECKING:
     import pandas
@@ -103,6 +106,7 @@ def search_bits(
     activation_bits: Iterable[int] = (4, 8),
     uniform: Sequence[tuple[int, int]] = ((8, 8), (4, 8), (4, 4)),
     metric: Metric = "top1",
+    results: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     engine: str = "local",
     workers: int | None = None,
@@ -115,11 +119,12 @@ def search_bits(
     gains from narrow operands in one chip ("fused", "serial", or "fixed" for traffic alone). objective: "energy"
     (pJ per inference), "latency" (cycles) or "size" (bytes of weights). weight_bits, activation_bits: widths to
     choose from. uniform: (weight, activation) widths simulated beside for comparison. config: further fields of
-    QuantConfig (recipe="bias-correction" unless given). progress: called with (done, in all). engine, workers,
-    address: what simulates, as `sweep`; the result is the same, bit for bit.
+    QuantConfig (recipe="bias-correction" unless given). results: a JSON-lines file; trials found
+    there are not made again. progress: called with (done, in all). engine, workers, address: what simulates, as
+    `sweep`; the result is the same, bit for bit.
     Raises AccelsimError where no allocation keeps the accuracy, with the best that was found.
     """
-    from accelsim.frontend.api import calibrated
+    from accelsim.frontend.api import calibrated, network_digest
     from accelsim.frontend.config import QuantConfig
     from accelsim.frontend.reference_model import float_outputs
 
@@ -160,19 +165,23 @@ def search_bits(
     rows: list[dict[str, Any]] = []
     tried: list[Choice] = []
     least = float_accuracy - max_accuracy_drop - 1e-12
-    shared = _Shared(space, inputs, labels, metric)
-    with crew(_trial, shared, engine=engine, workers=workers, address=address) as run:
-        problem = space.problem(_results(run, space.harm_tasks, count))
+    parts = [inputs, labels, metric_identity(metric)] if results is not None else []
+    asked = [repr(sorted(asdict(base).items())), spec.model_dump(mode="json"), objective, widths]
+    origin = digest("search", network_digest(network), *asked, *parts, computing())
+    shared = Judged(space, inputs, labels, portable(metric))
+    with crew(trial, shared, engine=engine, workers=workers, address=address) as run:
+        values_of = WidthTrials(run, ResultFile(results), origin, count)
+        problem = space.problem(values_of(space.harm_tasks))
 
         def judge(choices: Sequence[Choice], kind: str = "mixed") -> list[bool]:
             """Whether allocations keep the accuracy; each is simulated and priced once."""
             new = [c for i, c in enumerate(choices) if c not in tried and c not in choices[:i]]
-            for choice, trial in zip(new, _results(run, new, count), strict=True):
+            for choice, found in zip(new, values_of(new), strict=True):
                 tried.append(choice)
                 rows.append(
                     {
                         "kind": kind,
-                        **trial,
+                        **found,
                         "predicted_cost": problem.cost(choice),
                         "predicted_error": problem.harm(choice) + space.floor,
                         "weight_bits": dict(choice.weights),
@@ -211,40 +220,6 @@ def search_bits(
         frame=frame,
         harms=space.harms,
     )
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """What every trial needs."""
-
-    space: WidthSpace
-    inputs: Any
-    labels: np.ndarray
-    metric: Metric
-
-
-def _trial(shared: _Shared, task: Choice | tuple[str, str, int]) -> Any:
-    """The harm of one narrow width, or what an allocation brings."""
-    space = shared.space
-    if not isinstance(task, Choice):
-        return space.harm(task)
-    graph = space.graph_of(task)
-    return {
-        "accuracy": score(shared.metric, simulate(graph, shared.inputs, space.spec).real(), shared.labels),
-        "cost": space.cost_of(graph),
-        "error": space.error(graph),
-    }
-
-
-def _results(run: Run, tasks: Sequence[Any], count: Callable[[], None]) -> list[Any]:
-    """Values in the order of the tasks; a trial that fails is the end of the search."""
-    found: dict[int, Any] = {}
-    for outcome in run(tasks) if tasks else ():
-        if outcome.error:
-            raise AccelsimError(f"a trial of the search over widths failed: {outcome.error}")
-        found[outcome.number] = outcome.value
-        count()
-    return [found[i] for i in range(len(tasks))]
 
 
 def _follow_front(problem: Problem, floor: float, judge: Callable[[Sequence[Choice]], list[bool]]) -> None:

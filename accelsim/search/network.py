@@ -13,7 +13,7 @@ from accelsim.errors import AccelsimError
 from accelsim.evaluation import Metric, check_labels, score, split
 from accelsim.graph import IntegerGraph
 from accelsim.search.integers import Network
-from accelsim.search.metrics import metric_identity
+from accelsim.search.metrics import metric_identity, portable
 from accelsim.store import digest
 from accelsim.versions import computing
 
@@ -62,7 +62,7 @@ def network_of(
         if labels is not None:
             check_labels(model, labels, metric)
         origin = digest("explore", _file_of(model), *metric_parts, computing())
-        return Network(model, None, inputs, labels, metric), About(model.name, origin, metric, None, chance)
+        return Network(model, None, inputs, labels, portable(metric)), About(model.name, origin, metric, None, chance)
     from accelsim.frontend.api import calibrated, network_digest
     from accelsim.frontend.config import QuantConfig
     from accelsim.frontend.reference_model import float_outputs
@@ -74,7 +74,7 @@ def network_of(
     expected = None if data is None else float_outputs(model, inputs)
     accuracy = None if expected is None or labels is None else score(metric, expected, labels)
     return (
-        Network(network, base, inputs, labels, metric, expected),
+        Network(network, base, inputs, labels, portable(metric), expected),
         About(network.name, origin, metric, accuracy, chance),
     )
 

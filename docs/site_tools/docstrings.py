@@ -7,7 +7,7 @@ import re
 import griffe
 
 #: a line that explains parameters or fields: names, a colon, words
-NAMED = re.compile(r"^(?P<names>[a-z_]\w*(?:,? (?:and )?[a-z_]\w*){0,6}): (?P<rest>\S.*)$")
+NAMED = re.compile(r"^(?P<names>[a-z_]\w*(?:(?:,|,? and) [a-z_]\w*){0,6}): (?P<rest>\S.*)$")
 #: lines that begin something new behind explained names
 ANEW = re.compile(r"^(Returns?|Raises?|Method|Source|Methods?|AccelsimError|Example|A |The |Where |How )\b")
 
@@ -23,9 +23,11 @@ class PlainDocstrings(griffe.Extension):
 def as_markdown(text: str) -> str:
     """Explained names as a list, the rest as paragraphs; nothing in it is markup but `code`."""
     lines: list[str] = []
-    listed = False
+    listed, last = False, ""
     for line in text.split("\n"):
-        found = NAMED.match(line)
+        # within a sentence, `word:` at the start of a line explains nothing
+        found = NAMED.match(line) if listed or not last or last.endswith((".", ":", ")")) else None
+        last = line.strip()
         if found:
             if not listed:
                 lines.append("")

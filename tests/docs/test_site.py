@@ -76,6 +76,19 @@ def test_a_broken_link_or_name_fails_the_build(tmp_path, text, says):
     assert says in done.stderr + done.stdout
 
 
+def test_docstrings_become_lists_where_they_explain_names():
+    pytest.importorskip("griffe", reason="needs mkdocstrings")
+    sys.path.insert(0, str(ROOT / "docs" / "site_tools"))
+    try:
+        from docstrings import as_markdown
+    finally:
+        sys.path.pop(0)
+    text = "Sums.\n\na, b: two arrays; innermost\nfirst in place of c, d: here.\nReturns e, also\nf: g."
+    assert as_markdown(text) == (
+        "Sums.\n\n\n- `a`, `b`: two arrays; innermost\n    first in place of c, d: here.\n\nReturns e, also\nf: g."
+    )
+
+
 def test_pages_in_the_navigation_exist():
     def paths(item):
         if isinstance(item, str):

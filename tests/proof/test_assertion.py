@@ -35,6 +35,8 @@ def test_one_changed_element_is_counted_and_shown():
     got[10, 5] += 1
     text = failure(got, golden)
     assert "1 of 8000 elements differ" in text and f"at (10, 5): got {got[10, 5]}, golden {golden[10, 5]}" in text
+    assert "give accumulators= and scheme= to see" in text
+    assert "give accumulators= to see" in failure(got, golden, scheme="tflite-double", **PARAMS)
 
 
 def test_the_scheme_that_would_have_matched_is_named():
@@ -43,8 +45,9 @@ def test_the_scheme_that_would_have_matched_is_named():
     lines = text.splitlines()
     assert any(line.startswith("got is what tflite-ruy") for line in lines)
     assert any(line.startswith("golden is what tflite-double") for line in lines)
-    first = tuple(np.argwhere(got != golden)[0])
-    assert f"golden arithmetic at {tuple(map(int, first))} (tflite-double):" in text
+    for place in np.argwhere(got != golden)[:2].tolist():
+        assert f"golden arithmetic at {tuple(place)} (tflite-double):" in text
+    assert text.count("golden arithmetic") == 2
     assert "high half" in text and "clamped" in text and "more" in text
 
 

@@ -12,6 +12,7 @@ from report.samples import report
 
 from accelsim.errors import AccelsimError
 from accelsim.report.sweep import save_sweep, sweep_html
+from accelsim.search.grid import Failure
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -142,9 +143,11 @@ def test_the_sweep_page(frame):
 def test_a_sweep_is_saved_by_suffix(frame, tmp_path):
     class Result:
         network, profile = "net", "tflm"
+        failures = (Failure(2, 4, "edge", "Traceback (most recent call last):\n  …\nValueError: no <such> layer"),)
 
     Result.frame = frame
-    assert "<svg" in save_sweep(Result, tmp_path / "s.html").read_text("utf-8")
+    page = save_sweep(Result, tmp_path / "s.html").read_text("utf-8")
+    assert "<svg" in page and "Failed: W2A4 on edge: ValueError: no &lt;such&gt; layer" in page
     back = pandas.read_json(save_sweep(Result, tmp_path / "s.json"))
     assert back["energy_pj"].tolist() == frame["energy_pj"].tolist()
     assert pandas.read_csv(save_sweep(Result, tmp_path / "s.csv"))["accuracy"].tolist() == frame["accuracy"].tolist()

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import accelsim as acs
+from accelsim import AccelsimError
 from accelsim.search.allocation import Choice, Problem, allocate
+from accelsim.search.width_space import WidthSpace
 
 FUSED = acs.load_spec("edge-16x16").replace(**{"array.pe": "fused"})
 
@@ -113,6 +115,35 @@ def test_fixed_widths_are_left_alone(network) -> None:
     model, x, labels = network
     found = acs.search_bits(model, x, (x, labels), FUSED, max_accuracy_drop=0.5, uniform=(), workers=1)
     assert "6" not in found.best.activation_bits and "input" in found.best.activation_bits
+
+
+def test_a_search_that_was_stopped_goes_on(network, tmp_path, monkeypatch) -> None:
+    model, x, labels = network
+    path, made = tmp_path / "trials.jsonl", []
+    real = WidthSpace.graph_of
+
+    def failing(space, choice):
+        made.append(choice)
+        if len(made) == 3:
+            raise ValueError("no memory")
+        return real(space, choice)
+
+    asked = {"max_accuracy_drop": 0.5, "workers": 1, "results": path}
+    monkeypatch.setattr(WidthSpace, "graph_of", failing)
+    with pytest.raises(AccelsimError, match=r"1 of 3 trials of the search over widths failed.*(?s:.*)no memory"):
+        acs.search_bits(model, x, (x, labels), FUSED, **asked)
+    kept = len(path.read_bytes().splitlines())
+    assert kept > 2  # the harms and the two others
+    found = acs.search_bits(model, x, (x, labels), FUSED, **asked)
+    # only the one that failed of the first three, and what the search asked for after them
+    assert len(made) == 3 + len(found.frame) - 2 + 1  # the winner's graph is made once more
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == len(found.harms) + len(found.frame) > kept
+    monkeypatch.setattr("accelsim.search.width_trials.simulate", None)
+    again = acs.search_bits(model, x, (x, labels), FUSED, **asked)
+    assert again.frame.equals(found.frame) and again.harms == found.harms and again.config == found.config
+    with pytest.raises(AccelsimError, match="trials of the search over widths failed"):
+        acs.search_bits(model, x, (x, 1 - labels), FUSED, **asked)  # other labels: nothing of it is known
 
 
 def test_bad_use_is_refused(network) -> None:

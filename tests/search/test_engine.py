@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -56,7 +58,7 @@ def test_what_a_task_raises_stops_no_other(workers):
     found = by_number(run_tasks(fragile, None, ["a", "raise", "refuse", "b"], workers=workers))
     assert [found[i].value for i in range(4)] == ["a", None, None, "b"]
     assert "ZeroDivisionError: a defect" in found[1].error and "in fragile" in found[1].error
-    assert found[2].error == "layer 'a': refused"
+    assert found[2].error == "layer 'a': refused" and "in fragile" in found[2].traceback
 
 
 def test_a_worker_that_dies_costs_what_was_in_flight(tmp_path):
@@ -100,6 +102,37 @@ def test_a_sweep_on_processes_is_the_same_sweep(task, tmp_path):
     assert sweep.failures == () and said[-1] == (4, 4) and len(path.read_bytes().splitlines()) == 4
 
 
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import accelsim as acs
+from small_networks import everything
+
+def strict(outputs, labels):
+    return float((outputs.argmax(1) == labels).mean()) ** 2
+
+model, x = everything()
+task = model, x, (x, model(x).argmax(1).numpy())
+asked = dict(weight_bits=(3, 8), activation_bits=8)
+frames = [acs.sweep(*task, **asked, metric=strict, workers=workers).frame for workers in (1, 2)]
+assert frames[0].equals(frames[1])
+knobs = dict(weight_bits=(4, 8))
+found = [
+    acs.explore(*task, knobs=knobs, metric=lambda o, l: strict(o, l), metric_range=(0, 1), workers=workers, results="r")
+    for workers in (1, 2)
+]
+assert found[0].frame.equals(found[1].frame)
+print("same")
+"""
+
+
+def test_a_metric_of_a_script_travels(tmp_path) -> None:
+    """Workers cannot import what a script or a notebook defines."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(tests=str(TESTS)))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "same\n", done.stderr
+
+
 def test_points_that_fail_are_told_and_left_out(task):
     model, x, (_, labels) = task
     expected = model(x).detach().double().numpy()
@@ -116,6 +149,7 @@ def test_points_that_fail_are_told_and_left_out(task):
     assert sweep.frame.activation_bits.tolist() == [8]
     assert [failure.activation_bits for failure in sweep.failures] == [2] and said == list(sweep.failures)
     assert "ValueError: too coarse" in sweep.failures[0].error
+    assert sweep.failures[0].short == "W8A2 on edge-16x16: ValueError: too coarse"
     with pytest.raises(AccelsimError, match="1 of 1 points failed; the first, W8A2 on edge-16x16"):
         acs.sweep(model, x, (x, labels), activation_bits=2, **asked)
 
