@@ -13,7 +13,7 @@ import torch
 from accelsim.frontend.calibrate import mac_nodes
 from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.operators.mac import Conv2d
+from accelsim.frontend.operators.mac import Linear
 from accelsim.frontend.ranges import Histogram
 from accelsim.frontend.recipes.chains import Reader, chains, input_ranges, output_ranges
 from accelsim.frontend.recipes.draft import Draft
@@ -76,10 +76,10 @@ def _sides(draft: Draft, node: FloatNode) -> Iterator[tuple[str, np.ndarray]]:
     """Ranges of channels that share a scale: weights by output and by input channel, and the layer's outputs."""
     if not draft.config.for_layer(node.layer).per_channel:
         yield "weights of output", output_ranges(node)
-    inputs = input_ranges(Reader(node, 1))
+    inputs = input_ranges(Reader(node))
     if len(inputs) > 1 and node.attributes.get("groups", 1) == 1:
         yield "weights of input", inputs
-    if node.operator is Conv2d or len(node.shape) == 1:
+    if node.operator is not Linear or len(node.shape) == 1:
         yield "output", draft.seen.values(node.name).abs().movedim(1, 0).flatten(1).amax(dim=1).double().numpy()
 
 
@@ -167,7 +167,7 @@ def bias_shares(draft: Draft) -> dict[str, tuple[float, float]]:
         scale = graph.tensors[op.inputs[0]].params.scale * np.asarray(op.weight_params.scale)
         with torch.no_grad():
             expected = node.operator.execute(node, draft.seen.values(node.inputs[0].name))
-        if node.operator is Conv2d:
+        if node.operator is not Linear:
             expected = expected.movedim(1, -1)
         real = expected.double().numpy().reshape(-1, accumulators.shape[-1])
         error = (accumulators * scale).reshape(real.shape) - real

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from accelsim.frontend.float_graph import Bound, FloatGraph
-from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
-from accelsim.frontend.operators.shape import Reshape
-from accelsim.frontend.recipes.chains import Chain, by_input, chains
+from accelsim.frontend.operators.shape import Concat, Reshape
+from accelsim.frontend.operators.transpose_conv import ConvTranspose2d
+from accelsim.frontend.recipes.chains import POOLS, RESIZES, Chain, by_input, chains
 from accelsim.frontend.recipes.draft import Draft, step
 
 
@@ -19,8 +19,8 @@ def absorb_bias(draft: Draft, deviations: float = 3.0) -> Draft:
     """c_i = max(0, mean_i - 3 deviation_i); b1 <- b1 - c; b2 <- b2 + W2 c.
 
     relu(x) - c equals relu(x - c) where x >= c: for all but a thousandth of a normal distribution. Only where mean
-    and deviation are known (folded batch norm), behind a ReLU or ReLU6, and where no reader pads: behind a border
-    of zeros the constant would not be one.
+    and deviation are known (folded batch norm), behind a ReLU or ReLU6, and where every output of a reader sees all of
+    its filter: behind a border of zeros, or in a transpose convolution, the constant would not be one.
     """
     graph = draft.graph
     changed = False
@@ -36,9 +36,11 @@ def _constants(chain: Chain, deviations: float) -> np.ndarray | None:
     first = chain.first
     if "mean" not in first.parameters or first.clamp[0] != 0.0 or "bias" not in first.parameters:
         return None
+    if any(reader.node.operator is ConvTranspose2d for reader in chain.readers):
+        return None
     if any(_pads(node.attributes.get("padding", ())) for node in (*chain.through, *(r.node for r in chain.readers))):
         return None
-    if any(n.operator not in (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Reshape) for n in chain.through):
+    if any(node.operator not in (*POOLS, *RESIZES, Reshape, Concat) for node in chain.through):
         return None
     mean, deviation = (first.parameters[key].double().numpy() for key in ("mean", "deviation"))
     return np.maximum(0.0, mean - deviations * deviation)
@@ -59,10 +61,11 @@ def _absorbed(graph: FloatGraph, chain: Chain, constants: np.ndarray) -> FloatGr
         clamp = (0.0, tuple((np.asarray(first.clamp[1]) - constants).clip(min=0.0).tolist()))
     changed = {first.name: replace(first, parameters=parameters, clamp=clamp)}
     for reader in chain.readers:
-        weight = by_input(reader)
-        added = np.einsum("gkct,gc->gk", weight, constants.reshape(weight.shape[0], -1)).reshape(-1)
-        parameters = dict(reader.node.parameters)
+        node = changed.get(reader.node.name, reader.node)  # one that reads the channels twice
+        weight, placed = by_input(node, reader.repeat), reader.placed(constants, 0.0)
+        added = np.einsum("gkct,gc->gk", weight, placed.reshape(weight.shape[0], -1)).reshape(-1)
+        parameters = dict(node.parameters)
         bias = parameters.get("bias", torch.zeros(len(added)))
         parameters["bias"] = (bias.double() + torch.from_numpy(added)).float()
-        changed[reader.node.name] = replace(reader.node, parameters=parameters)
+        changed[node.name] = replace(node, parameters=parameters)
     return replace(graph, nodes=tuple(changed.get(node.name, node) for node in graph.nodes))

@@ -14,7 +14,7 @@ from accelsim.frontend.recipes.budget import Budget, Quadratic
 from accelsim.frontend.recipes.coordinates import descend
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, input_grid, real_input
-from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
+from accelsim.frontend.recipes.rows import draw, input_rows
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import QTensor, QuantParams
@@ -42,7 +42,7 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
         raise AccelsimError("recipe: 'accumulator' comes after 'activation-ranges' and 'weight-ranges'")
     coarser = 2.0 if load_profile(draft.config.profile).power_of_two else 2.0**0.5
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph)}
     weights, biases = dict(draft.weights), dict(draft.biases)
     done = 0
     draft.report("accumulators", 0, len(nodes))
@@ -50,7 +50,9 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
     def project(op: MacOp, codes: np.ndarray) -> MacOp:
         nonlocal done
         if op.name not in nodes:
-            raise AccelsimError(f"layer {op.name!r}: 'accumulator' bounds convolutions and fully connected layers only")
+            raise AccelsimError(
+                f"layer {op.name!r}: 'accumulator' bounds layers with weights, not products of activations"
+            )
         node, x = nodes[op.name], input_grid(graph, op)
         if not op.weight_params.symmetric:
             raise AccelsimError(f"layer {node.layer!r}: 'accumulator' needs symmetric weights (weight zero point 0)")

@@ -13,7 +13,7 @@ from accelsim.frontend.float_graph import FloatNode, clamped
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, real_input, with_torch_weight
 from accelsim.frontend.recipes.rounding import SoftWeight, annealed_beta, one_thread
-from accelsim.frontend.recipes.rows import draw, has_rows, input_rows, output_rows
+from accelsim.frontend.recipes.rows import draw, input_rows, output_rows
 from accelsim.ops.mac import MacOp
 from accelsim.quant import QTensor, dequantize
 
@@ -35,7 +35,7 @@ def adaround(
     if draft.weights is None:
         raise AccelsimError("recipe: 'adaround' comes after a step that chooses weight grids: add 'weight-ranges'")
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph)}
     biases = {name: torch.from_numpy(value).float() for name, value in draft.biases.items()}
     weights = dict(draft.weights)
     order = list(nodes)
@@ -50,7 +50,7 @@ def adaround(
         problem.bias = biases.get(op.name, problem.bias)
         weights[op.name] = _solve(problem, weights[op.name], iterations, learning_rate, generator)
         draft.report("AdaRound", order.index(op.name) + 1, len(order))
-        return with_torch_weight(op, weights[op.name].values)
+        return with_torch_weight(graph, op, weights[op.name].values)
 
     with one_thread():
         adjust_layers(graph, draft.seen, round_layer)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode
-from accelsim.frontend.recipes.chains import Chain, by_input, chains, input_ranges, output_ranges
+from accelsim.frontend.recipes.chains import Chain, by_input, chains, largest_reading_weights, output_ranges
 from accelsim.frontend.recipes.draft import Draft, step
 
 _CONVERGED = 1e-3  # largest abs(log s) of a whole pass
@@ -20,8 +20,9 @@ LARGEST = 2.0**16  # of s: weights that are nearly 0 must not blow up what reads
 def equalize(draft: Draft, iterations: int = 50) -> Draft:
     """W1 <- S^-1 W1, b1 <- S^-1 b1, W2 <- W2 S with s_i = sqrt(r_i(1) r_i(2)) / r_i(2), pair by pair until still.
 
-    Along every chain of the network, through depthwise layers and pools; layers whose channels meet in an addition
-    or leave the network are left alone. Bounded activations (ReLU6) get a bound per channel, divided by s_i.
+    Along every chain of the network, through depthwise and transpose convolutions, pools, resizes, concatenations;
+    layers whose channels meet in an addition or leave the network are left alone. Bounded activations (ReLU6) get a
+    bound per channel, divided by s_i.
     """
     graph = draft.graph
     names = [chain.first.name for chain in chains(graph)]
@@ -40,7 +41,7 @@ def equalize(draft: Draft, iterations: int = 50) -> Draft:
 def equalizing_scales(chain: Chain) -> np.ndarray:
     """s_i that makes the ranges of channel i equal before and behind; 1 where a side is all zeros."""
     first = output_ranges(chain.first)
-    second = np.max([input_ranges(reader) for reader in chain.readers], axis=0)
+    second = largest_reading_weights(chain)
     alive = (first > 0) & (second > 0)
     scales = np.ones(chain.channels)
     scales[alive] = np.sqrt(first[alive] / second[alive])
@@ -51,11 +52,12 @@ def rescale(graph: FloatGraph, chain: Chain, scales: np.ndarray) -> FloatGraph:
     """The same function with channel i of the chain divided by scales[i]."""
     changed = {chain.first.name: _divided(chain.first, scales)}
     for reader in chain.readers:
-        weight = by_input(reader)
-        weight = weight * scales.reshape(weight.shape[0], 1, -1, 1)
-        parameters = dict(reader.node.parameters)
+        node = changed.get(reader.node.name, reader.node)  # one that reads the channels twice
+        weight = by_input(node, reader.repeat)
+        weight = weight * reader.placed(scales, 1.0).reshape(weight.shape[0], 1, -1, 1)
+        parameters = dict(node.parameters)
         parameters["weight"] = torch.from_numpy(weight.reshape(parameters["weight"].shape)).float()
-        changed[reader.node.name] = replace(reader.node, parameters=parameters)
+        changed[node.name] = replace(node, parameters=parameters)
     return _exchanged(graph, changed)
 
 

@@ -12,7 +12,7 @@ from accelsim.frontend.calibrate import mac_nodes
 from accelsim.frontend.groups import GroupedParams
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, real_input, with_torch_weight
-from accelsim.frontend.recipes.rows import draw, has_rows, input_rows
+from accelsim.frontend.recipes.rows import draw, input_rows
 from accelsim.ops.mac import MacOp
 from accelsim.quant import QTensor
 
@@ -27,7 +27,7 @@ def gptq(draft: Draft, rows: int = 8192, damping: float = 0.01, seed: int = 0) -
     if draft.weights is None:
         raise AccelsimError("recipe: 'gptq' comes after a step that chooses weight grids: add 'weight-ranges'")
     graph = draft.integer_graph()
-    nodes = {node.name: node for node in mac_nodes(draft.graph) if has_rows(node)}
+    nodes = {node.name: node for node in mac_nodes(draft.graph)}
     weights = dict(draft.weights)
     done = 0
     draft.report("GPTQ", 0, len(nodes))
@@ -57,7 +57,7 @@ def gptq(draft: Draft, rows: int = 8192, damping: float = 0.01, seed: int = 0) -
         weights[op.name] = QTensor(found.reshape(real.shape).astype(held.params.dtype), held.params)
         done += 1
         draft.report("GPTQ", done, len(nodes))
-        return with_torch_weight(op, weights[op.name].values)
+        return with_torch_weight(graph, op, weights[op.name].values)
 
     adjust_layers(graph, draft.seen, round_layer)
     return replace(draft, weights=weights)

@@ -16,7 +16,8 @@ from accelsim.frontend.observe import Observation
 from accelsim.graph import IntegerGraph
 from accelsim.ops.base import Op
 from accelsim.ops.grouped_linear import GroupedLinear
-from accelsim.ops.mac import Conv2d, MacOp
+from accelsim.ops.mac import MacOp
+from accelsim.ops.spread import Spread
 from accelsim.quant import QuantParams, dequantize
 from accelsim.simulator import input_codes
 
@@ -109,19 +110,25 @@ def input_grid(graph: IntegerGraph, op: MacOp) -> QuantParams:
 
 
 def real_input(graph: IntegerGraph, op: MacOp, codes: np.ndarray) -> torch.Tensor:
-    """What the codes stand for, float32, in torch's layout."""
+    """What the codes that the operator reads stand for, float32, as torch's layer reads it."""
+    spread = _spread_before(graph, op)
+    if spread is not None:
+        codes = codes[:, :: spread.stride[0], :: spread.stride[1]]
     real = dequantize(codes, graph.tensors[op.inputs[0]].params).astype(np.float32)
-    if isinstance(op, Conv2d):
+    if op.weight.ndim == 4:
         real = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
     return torch.from_numpy(real)
 
 
-def torch_weight(op: MacOp) -> np.ndarray:
-    """Weight codes in torch's layout: (K, C/groups, fy, fx) or (K, C)."""
-    return op.weight.transpose(0, 3, 1, 2) if isinstance(op, Conv2d) else op.weight
-
-
-def with_torch_weight(op: MacOp, codes: np.ndarray) -> MacOp:
-    """The operator with other weight codes, given in torch's layout."""
-    weight = codes.transpose(0, 2, 3, 1) if isinstance(op, Conv2d) else codes
+def with_torch_weight(graph: IntegerGraph, op: MacOp, codes: np.ndarray) -> MacOp:
+    """The operator with other weight codes, given in the float network's layout: (K, C/groups, fy, fx) or (K, C)."""
+    weight = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
+    if _spread_before(graph, op) is not None:
+        weight = weight[:, ::-1, ::-1]
     return replace(op, weight=np.ascontiguousarray(weight.astype(op.weight.dtype)))
+
+
+def _spread_before(graph: IntegerGraph, op: MacOp) -> Spread | None:
+    """What a transpose convolution with groups or dilation is preceded by: its own operator convolves the other way."""
+    maker = next((other for other in graph.ops if other.output == op.inputs[0]), None)
+    return maker if isinstance(maker, Spread) else None

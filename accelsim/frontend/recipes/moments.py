@@ -6,6 +6,7 @@ activations clip it; other operators hand on what they do to mean and variance, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,16 +17,16 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import Bound, FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation
 from accelsim.frontend.operators.arithmetic import Add, Clamp
-from accelsim.frontend.operators.functions import Function
-from accelsim.frontend.operators.mac import Conv2d, Linear
-from accelsim.frontend.operators.padding import Pad
-from accelsim.frontend.operators.pool import AdaptiveAveragePool2d, AveragePool2d, MaxPool2d, Mean
+from accelsim.frontend.operators.functions import Function, PRelu
+from accelsim.frontend.operators.padding import AnyPad, Pad
+from accelsim.frontend.operators.pool import AxisMean
 from accelsim.frontend.operators.product import Mul
-from accelsim.frontend.operators.resize import ResizeBilinear, ResizeNearest, ResizeNearestExact
 from accelsim.frontend.operators.shape import Concat, Reshape
 from accelsim.frontend.operators.split import Part
+from accelsim.frontend.operators.transpose_conv import MAC_LAYERS, ConvTranspose2d
+from accelsim.frontend.recipes.chains import POOLS, RESIZES
 
-_SAME = (MaxPool2d, AveragePool2d, AdaptiveAveragePool2d, Mean, Pad, ResizeNearest, ResizeNearestExact, ResizeBilinear)
+_SAME = (*POOLS, *RESIZES, Pad, AnyPad)
 _PLACES = 64
 
 
@@ -61,7 +62,7 @@ def _before_clamp(node: FloatNode, inputs: list[Moments]) -> tuple[np.ndarray, n
         deviation = node.parameters["deviation"].double().numpy()
         return node.parameters["mean"].double().numpy(), np.square(deviation)
     first = inputs[0]
-    if node.operator in (Conv2d, Linear):
+    if node.operator in MAC_LAYERS:
         weight = node.parameters["weight"].double().numpy()
         bias = node.parameters["bias"].double().numpy() if "bias" in node.parameters else np.zeros(len(weight))
         sums, squares = summed_taps(node, weight), summed_taps(node, np.square(weight))
@@ -70,9 +71,10 @@ def _before_clamp(node: FloatNode, inputs: list[Moments]) -> tuple[np.ndarray, n
         return sum(m.mean for m in inputs), sum(m.variance for m in inputs)  # type: ignore[return-value]
     if node.operator is Concat and node.attributes["axis"] == 1:
         return np.concatenate([m.mean for m in inputs]), np.concatenate([m.variance for m in inputs])
-    if issubclass(node.operator, Clamp) or node.operator in _SAME:
+    mixes = node.operator is AxisMean and 0 in node.attributes["axes"]
+    if issubclass(node.operator, Clamp) or (node.operator in _SAME and not mixes):
         return first.mean, first.variance
-    if issubclass(node.operator, Function):
+    if issubclass(node.operator, Function) or node.operator is PRelu:
         return _through_function(node, first)
     if node.operator is Mul and len({len(m.mean) for m in inputs}) == 1:
         other = inputs[1]
@@ -84,7 +86,11 @@ def _before_clamp(node: FloatNode, inputs: list[Moments]) -> tuple[np.ndarray, n
     if node.operator is Reshape and node.shape[0] % len(first.mean) == 0:
         repeat = node.shape[0] // len(first.mean)
         return np.repeat(first.mean, repeat), np.repeat(first.variance, repeat)
-    raise AccelsimError(
+    raise _unknown(node)
+
+
+def _unknown(node: FloatNode) -> AccelsimError:
+    return AccelsimError(
         f"layer {node.layer!r}: its channels cannot be followed from batch-norm statistics; "
         "use a recipe that observes calibration data, such as 'white-paper'"
     )
@@ -94,21 +100,23 @@ def _through_function(node: FloatNode, x: Moments) -> tuple[np.ndarray, np.ndarr
     """Mean and variance of a function of a normal variable, by Gauss-Hermite quadrature."""
     places, shares = np.polynomial.hermite.hermgauss(_PLACES)
     values = x.mean[:, None] + np.sqrt(2 * x.variance)[:, None] * places
-    y = node.operator.execute(node, torch.from_numpy(values)).numpy()
+    y = node.operator.execute(node, torch.from_numpy(values.T)).numpy().T  # channels are dimension 1
     mean = y @ shares / np.sqrt(np.pi)
     return mean, np.maximum(np.square(y) @ shares / np.sqrt(np.pi) - np.square(mean), 0.0)
 
 
 def summed_taps(node: FloatNode, weight: np.ndarray) -> np.ndarray:
-    """(outputs, inputs per group): a weight in torch's layout, summed over its spatial taps."""
-    return weight.reshape(*weight.shape[:2], -1).sum(axis=2)
+    """(outputs, inputs per group): a weight in torch's layout, summed over the spatial taps that an output sees."""
+    # an output of a transpose convolution sees every stride-th tap: on average over positions, that share of all
+    share = 1 / math.prod(node.attributes["stride"]) if node.operator is ConvTranspose2d else 1.0
+    return weight.reshape(*weight.shape[:2], -1).sum(axis=2) * share
 
 
 def through_layer(node: FloatNode, taps: np.ndarray, x: np.ndarray) -> np.ndarray:
     """taps @ x for each group of channels."""
     groups = node.attributes.get("groups", 1)
     if len(x) != taps.shape[1] * groups:
-        raise AccelsimError(f"layer {node.layer!r}: the moments of its {taps.shape[1] * groups} inputs are not known")
+        raise _unknown(node)
     return np.einsum("gkc,gc->gk", taps.reshape(groups, -1, taps.shape[1]), x.reshape(groups, -1)).reshape(-1)
 
 

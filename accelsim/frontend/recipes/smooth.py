@@ -8,8 +8,9 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import FloatGraph
-from accelsim.frontend.operators.mac import Conv2d
-from accelsim.frontend.recipes.chains import Chain, chains, input_ranges, norm_chains
+from accelsim.frontend.operators.mac import Linear
+from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
+from accelsim.frontend.recipes.chains import Chain, chains, largest_reading_weights, norm_chains
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.equalize import LARGEST, rescale
 
@@ -39,9 +40,10 @@ def _chains(graph: FloatGraph) -> Iterator[Chain]:
 
 def _scales(draft: Draft, chain: Chain, alpha: float) -> np.ndarray:
     # behind pools and reshapes the largest value of a channel is at most that of the layer's own output
-    axis = 1 if chain.first.operator is Conv2d else -1
+    images = chain.first.operator in MAC_LAYERS and chain.first.operator is not Linear
+    axis = 1 if images else -1
     values = draft.seen.values(chain.first.name).abs().movedim(axis, 0).flatten(1).amax(dim=1).double().numpy()
-    weights = np.max([input_ranges(reader) for reader in chain.readers], axis=0)
+    weights = largest_reading_weights(chain)
     alive = (values > 0) & (weights > 0)
     scales = np.ones(chain.channels)
     scales[alive] = values[alive] ** alpha / weights[alive] ** (1 - alpha)
