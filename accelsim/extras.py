@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from accelsim.errors import AccelsimError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -58,3 +66,19 @@ def installing(module: str) -> str | None:
     """The command that installs the optional package a module belongs to; None where it is not one of PARTS."""
     found = [part for part in PARTS if part.module and part.module == module.split(".")[0]]
     return found[0].command if found else None
+
+
+def needs_parts(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Where an optional part that the function imports is missing, its error says what installs it."""
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            command = installing(error.name or "")
+            if command is None:
+                raise
+            raise AccelsimError(f"{function.__name__} needs {error.name}: {command}") from error
+
+    return called

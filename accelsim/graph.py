@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.extras import needs_parts
 from accelsim.files import write_atomically
 from accelsim.ops import OPS
 from accelsim.ops.base import Op, TensorInfo
@@ -122,6 +123,7 @@ class IntegerGraph:
         contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         write_atomically(Path(path), save(contiguous, metadata={FORMAT: json.dumps(structure)}))
 
+    @needs_parts
     def to_onnx(self, path: str | Path, report: Any = None) -> Path:
         """Write a QDQ .onnx file that ONNX Runtime runs: accelsim.export.to_onnx(self, path, report)."""
         # by name: writers of other tools' files stand on a floor above the graph

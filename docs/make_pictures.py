@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: a report and a sweep, as a browser shows them.
+"""Make the pictures of the documentation: a report, a sweep and an exploration, as a browser shows them.
 
 Needs a Chromium or Chrome on the path. Run from anywhere: python docs/make_pictures.py
 """
@@ -34,14 +34,18 @@ def main() -> None:
         page = Path(folder) / "sweep.html"
         sweep.save(page)
         take(browser, page, IMAGES / "sweep.png", 1200, 730)
+        found = replace(acs.explore(model, data.calibration, test), network="resnet")
+        take(browser, found.save(Path(folder) / "explored.html"), IMAGES / "explored.png", 1200, 1320)
 
 
 def take(browser: str, page: Path, picture: Path, width: int, height: int) -> None:
     """A screenshot of the top of a page, in light colours."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}")
-    command = [browser, *options, f"--screenshot={picture}", page.resolve().as_uri()]
-    subprocess.run(command, check=True, capture_output=True)
+    quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, *options, *quiet, f"--user-data-dir={profile}", f"--screenshot={picture}"]
+        subprocess.run([*command, page.resolve().as_uri()], check=True, capture_output=True)
     print(f"wrote {picture}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelsim.errors import AccelsimError
+from accelsim.extras import needs_parts
 from accelsim.graph import IntegerGraph
 from accelsim.importers import onnx_functions, onnx_integer, onnx_mac, onnx_movement, onnx_pairs  # noqa: F401
 from accelsim.importers.onnx_build import build
@@ -34,6 +35,7 @@ class LoweredOnnx:
     codes: Mapping[str, Codes]
 
 
+@needs_parts
 def from_onnx(path: str | Path, profile: str | None = None) -> IntegerGraph:
     """The integer network of a quantized .onnx file.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.errors import AccelsimError
+from accelsim.extras import needs_parts
 from accelsim.importers import litert
 from accelsim.importers.replay_report import Replay
 from accelsim.importers.replayer import Replayer
@@ -18,6 +19,7 @@ from accelsim.importers.replayer import Replayer
 _KEPT = 4
 
 
+@needs_parts
 def replay(
     model: str | Path,
     x: Any,

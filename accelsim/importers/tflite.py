@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelsim.errors import AccelsimError
+from accelsim.extras import needs_parts
 from accelsim.graph import IntegerGraph
 from accelsim.importers import (  # noqa: F401
     tflite_arithmetic,
@@ -47,6 +48,7 @@ class LoweredFile:
     batch: int = 1
 
 
+@needs_parts
 def from_tflite(path: str | Path, profile: str = DEFAULT_PROFILE) -> IntegerGraph:
     """The integer network of a .tflite file.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import accelsim as acs
 from accelsim.cli import main
 from accelsim.extras import PARTS, Part, installing
 
@@ -44,6 +46,18 @@ def test_extras_that_are_named_exist():
         if part.extra:
             packages = " ".join(project["optional-dependencies"][part.extra])
             assert part.name in packages, part
+
+
+def test_errors_name_the_part_that_is_missing(monkeypatch, tmp_path):
+    """In Python, too: the file is there, its reader is not."""
+    for name, reader in (("model.tflite", acs.from_tflite), ("model.onnx", acs.from_onnx)):
+        (tmp_path / name).write_bytes(b"\x08\x00\x00\x00TFL3" + bytes(64))
+        module = name.split(".")[1]
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(
+            acs.AccelsimError, match=rf"from_{module} needs {module}.*pip install 'accelsim\[{module}\]'"
+        ):
+            reader(tmp_path / name)
 
 
 def test_modules_name_their_command():

@@ -41,14 +41,14 @@ def test_a_strict_build_without_network(tmp_path):
         text = page.read_text("utf-8")
         fetched = re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?:https?:)?//([^"]+)"', text)
         assert not fetched, (page, fetched)
-    verbs = (tmp_path / "site" / "reference" / "command-line" / "index.html").read_text("utf-8")
+    verbs = (tmp_path / "site" / "reference" / "command-line.html").read_text("utf-8")
     names = [path.stem for path in (ROOT / "accelsim" / "cli").glob("[!_]*.py")]
     assert [name for name in names if f">accelsim {name}<" not in verbs] == []
     for page, homes in (
         ("accelsim", {name: f"{module}.{name}" for name, module in acs._PUBLIC.items()}),
         ("kernels", {name: f"accelsim_kernels.{home}.{name}" for name, home in accelsim_kernels._HOMES.items()}),
     ):
-        text = (tmp_path / "site" / "reference" / page / "index.html").read_text("utf-8")
+        text = (tmp_path / "site" / "reference" / f"{page}.html").read_text("utf-8")
         assert [name for name, path in homes.items() if f'id="{path}"' not in text] == []
 
 
