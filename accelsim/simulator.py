@@ -190,7 +190,7 @@ def _codes(graph: IntegerGraph, name: str, x: np.ndarray, kernels: ModuleType) -
     if isinstance(info.params, AccumulatorParams):
         raise AccelsimError(f"input {name!r} has no quantizer")
     if x.dtype.kind in "iu":
-        return _checked(name, x, info.params)
+        return checked_codes(name, x, info.params)
     if x.dtype.kind == "b":
         raise AccelsimError(f"input {name!r} must be real or integer numbers, not {x.dtype}")
     if not np.all(np.isfinite(x)):
@@ -210,7 +210,8 @@ def quantized_input(x: np.ndarray, params: QuantParams, profile: str, kernels: M
     )
 
 
-def _checked(name: str, x: np.ndarray, params: QuantParams) -> np.ndarray:
+def checked_codes(name: str, x: np.ndarray, params: QuantParams) -> np.ndarray:
+    """Integers that an input was given, as codes in the grid's own type; AccelsimError where they are none."""
     low, high = int(x.min()), int(x.max())
     if low < params.qmin or high > params.qmax:
         raise AccelsimError(

@@ -47,7 +47,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     raw = raw_outputs(graph, config)
     residual = _residual_operands(graph)
     grids, profile = config.activation_grids, load_profile(config.profile)
-    makers, tokens = {node.name: node for node in graph.nodes}, token_grids(graph)
+    makers, tokens = {node.name: node for node in graph.nodes}, token_grids(graph, seen.owners)
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
     for name, owner in seen.owners.items():
@@ -72,7 +72,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
                 f"{described(graph)[owner]} is the constant {lower + 0.0:g} on all calibration data: no range can be "
                 "chosen for it. Calibrate with real data, or remove the dead layer"
             )
-        fixed = _fixed_limits(makers.get(owner), profile, bits, grids["symmetric"])
+        fixed = fixed_limits(makers.get(owner), profile, bits, grids["symmetric"])
         if choice.activation_range is not None:
             lower, upper = choice.activation_range
         elif fixed is not None and fixed[0] <= lower and upper <= fixed[1] + 2.0**-bits:
@@ -86,7 +86,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     return params
 
 
-def _fixed_limits(
+def fixed_limits(
     node: FloatNode | None, profile: NumericProfile, bits: int, symmetric: bool
 ) -> tuple[float, float] | None:
     """The range of an output whose grid the profile's runtime prescribes."""

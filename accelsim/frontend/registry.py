@@ -46,6 +46,7 @@ class Operator(Protocol):
     anywhere: works wherever the batch stands; capture takes torch's result (a fake tensor) instead of a shape, and
         says where the batch goes.
     word: what its layers are called behind their module's path, where that is not torch's name of the call.
+    learns: names of the parameters that training moves; those of a MAC layer are `training/layers.py`'s concern.
     decompose: None, or a function of a captured node that gives the nodes it consists of, the last by its name.
     """
 
@@ -55,6 +56,7 @@ class Operator(Protocol):
     takes_constants: bool
     follows: bool
     anywhere: bool
+    learns: tuple[str, ...]
     decompose: Callable[[FloatNode], tuple[FloatNode, ...]] | None
 
     @staticmethod
@@ -82,8 +84,9 @@ def lowers(*targets: Any) -> Callable[[type], type]:
         for name in _FLAGS:
             if not hasattr(family, name):
                 setattr(family, name, False)
-        if not hasattr(family, "decompose"):
-            family.decompose = None  # type: ignore[attr-defined]
+        for name, empty in (("decompose", None), ("learns", ())):
+            if not hasattr(family, name):
+                setattr(family, name, empty)
         for target in targets:
             OPERATORS[target] = family  # type: ignore[assignment]
         return family

@@ -64,6 +64,8 @@ class _Translation:
         self.names: dict[str, int] = {}
         self.outputs: tuple[str, ...] = ()
         self.constants: dict[tuple[str, tuple[int, ...]], Ref] = {}
+        #: fx nodes that are parameters, or were computed from some
+        self.learned = set(signature.inputs_to_parameters)
 
     def graph(self) -> FloatGraph:
         alive = _alive(self.program.graph)
@@ -93,6 +95,8 @@ class _Translation:
             self._python(node)
         elif self._computable(node):
             self.values[node.name] = evaluated(node, *self._looked_up(node))
+            if any(argument.name in self.learned for argument in node.all_input_nodes):
+                self.learned.add(node.name)
         elif functional(node.target) in _IDENTITIES:
             self.values[node.name] = self.values[node.args[0].name]
         else:
@@ -238,8 +242,9 @@ class _Translation:
             name = _unique(self.bound.get(source.name, source.name), self.names)
             _, where = provenance(user)
             self.constants[key] = Ref(name, tuple(each.shape))
-            self.nodes.append(FloatNode(name, Constant, (), tuple(each.shape), {}, {"value": each}, layer=name,
-                                        where=where))  # fmt: skip
+            attributes = {"fixed": source.name not in self.learned}
+            self.nodes.append(FloatNode(name, Constant, (), tuple(each.shape), attributes, {"value": each},
+                                        layer=name, where=where))  # fmt: skip
         return self.constants[key]
 
 

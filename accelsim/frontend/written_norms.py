@@ -29,16 +29,15 @@ def joined_norms(graph: FloatGraph) -> FloatGraph:
         x, eps = found
         if product.clamp != (None, None) or x.shape != product.shape:
             continue
-        parameters = {"weight": torch.ones(x.shape[-1])}
+        weight, fixed = torch.ones(x.shape[-1]), True
         scaled = _only(users[product.name], Mul)
-        weight = _weight(scaled, product, nodes)
-        if scaled is not None and weight is not None and product.name not in graph.outputs:
-            parameters, last = {"weight": weight}, scaled
+        own = _weight(scaled, product, nodes)
+        last = product
+        if scaled is not None and own is not None and product.name not in graph.outputs:
+            weight, fixed, last = own.parameters["value"].reshape(-1), own.attributes["fixed"], scaled
             renamed[product.name] = x.name
-        else:
-            last = product
-        replaced[last.name] = replace(last, operator=RmsNorm, inputs=(x,), attributes={"eps": eps},
-                                      parameters=parameters)  # fmt: skip
+        replaced[last.name] = replace(last, operator=RmsNorm, inputs=(x,), attributes={"eps": eps, "fixed": fixed},
+                                      parameters={"weight": weight})  # fmt: skip
     return rewrite(graph, replaced, renamed)
 
 
@@ -66,10 +65,10 @@ def _only(users: list[FloatNode], operator: type) -> FloatNode | None:
     return users[0] if len(users) == 1 and users[0].operator is operator else None
 
 
-def _weight(scaled: FloatNode | None, product: FloatNode, nodes: dict[str, FloatNode]) -> torch.Tensor | None:
+def _weight(scaled: FloatNode | None, product: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode | None:
     """The constant that the product is times, one number for each place of the last dimension."""
     others = [] if scaled is None else [nodes.get(ref.name) for ref in scaled.inputs if ref.name != product.name]
     if len(others) != 1 or others[0] is None or others[0].operator is not Constant:
         return None
     value = others[0].parameters["value"]
-    return value.reshape(-1) if value.numel() == product.shape[-1] == value.shape[-1] else None
+    return others[0] if value.numel() == product.shape[-1] == value.shape[-1] else None

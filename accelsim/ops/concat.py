@@ -29,6 +29,10 @@ class Concat(Op):
     requantizers: tuple[Requantizer | None, ...]
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
+        # kernels give the narrowest type that holds a clamp: parts of one grid may come as int8 and as uint8
+        widest = max((x.dtype for x in inputs), key=lambda dtype: (dtype.itemsize, dtype.kind == "u"))
+        if not any(self.requantizers):
+            inputs = [x.astype(widest, copy=False) for x in inputs]
         keywords = [None if r is None else r.kwargs() for r in self.requantizers]
         return Computed(kernels.concat(inputs, axis=self.axis + 1, requantize=keywords, zero_points=self.zero_points))
 

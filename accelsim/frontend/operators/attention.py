@@ -220,7 +220,8 @@ class Attention:
         attributes = {"transpose": True, "gain": 1.0 if bias is None else gain}
         scores = part("scores", operator=MatMul, inputs=(q, k), attributes=attributes)
         if bias is not None:
-            added = part("bias", operator=Constant, inputs=(), parameters={"value": bias}, shape=tuple(bias.shape))
+            added = part("bias", operator=Constant, inputs=(), parameters={"value": bias}, shape=tuple(bias.shape),
+                         attributes={"fixed": True})  # fmt: skip
             scores = part("biased", operator=Add, inputs=(scores, added))
         parameters = {} if keep is None else {"keep": keep}
         attributes = {"gain": gain if bias is None else 1.0}

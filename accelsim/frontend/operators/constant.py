@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class Constant:
     """A parameter or what was computed from parameters; a node without inputs, of a batch of one.
 
+    attributes: fixed, where no parameter of the network had a part in it (buffers, numbers of the code).
     It stands for no torch operator: capture makes it of constant operands (translate.py).
     """
 
     tied = owns_module = fuses_clamp = takes_constants = follows = anywhere = False
     decompose = None
+    learns = ("value",)
 
     @staticmethod
     def execute(node: FloatNode) -> torch.Tensor:

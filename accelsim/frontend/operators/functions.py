@@ -236,6 +236,7 @@ class PRelu:
     """x where it is not negative, else slope x, a slope for each channel (dimension 1)."""
 
     homogeneous = True
+    learns = ("slope",)
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:

@@ -35,7 +35,10 @@ def _operands(arguments: dict[str, Any]) -> tuple[Ref, int]:
 
 
 class _Norm:
+    """attributes: eps; fixed, where the network has no weight of its own, only ones."""
+
     owns_module = fuses_clamp = follows = True
+    learns = ("weight", "bias")
 
     @staticmethod
     def lower(node: FloatNode, to: Lowering) -> None:
@@ -85,7 +88,8 @@ class LayerNorm(_Norm):
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
         x, count = _operands(arguments)
-        return Captured((x,), {"eps": float(arguments["eps"])}, _parameters(arguments, count))
+        attributes = {"eps": float(arguments["eps"]), "fixed": arguments.get("weight") is None}
+        return Captured((x,), attributes, _parameters(arguments, count))
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
@@ -102,7 +106,8 @@ class RmsNorm(_Norm):
         x, count = _operands(arguments)
         eps = arguments["eps"]
         eps = float(torch.finfo(torch.float32).eps if eps is None else eps)
-        return Captured((x,), {"eps": eps}, _parameters(arguments, count))
+        attributes = {"eps": eps, "fixed": arguments.get("weight") is None}
+        return Captured((x,), attributes, _parameters(arguments, count))
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class ConvTranspose2d:
 
     @staticmethod
     def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
-        weight = _exchanged(node.parameters["weight"], node.attributes["groups"])
+        weight = exchanged(node.parameters["weight"], node.attributes["groups"])
         return F.conv_transpose2d(x, weight, node.parameters.get("bias"), **node.attributes)
 
     @staticmethod
@@ -99,7 +99,7 @@ class ConvTranspose2d:
         to.add(node, conv)
 
 
-def _exchanged(weight: torch.Tensor, groups: int) -> torch.Tensor:
+def exchanged(weight: torch.Tensor, groups: int) -> torch.Tensor:
     """(C, K/groups, …) ↔ (K, C/groups, …): input and output channels of each group change places."""
     by_group = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     return by_group.transpose(1, 2).reshape(-1, weight.shape[0] // groups, *weight.shape[2:]).contiguous()
@@ -107,12 +107,12 @@ def _exchanged(weight: torch.Tensor, groups: int) -> torch.Tensor:
 
 def _own_codes(weight: torch.Tensor, groups: int) -> torch.Tensor:
     """The exchanged weight, with its codes where the program brought some."""
-    exchanged, codes = _exchanged(weight, groups), codes_of(weight)
+    own, codes = exchanged(weight, groups), codes_of(weight)
     if codes is not None and (groups == 1 or codes.params.axis is None):
         axis = codes.params.axis if codes.params.axis not in (0, 1) else 1 - codes.params.axis
-        values = _exchanged(torch.from_numpy(codes.values), groups).numpy()
-        keep_codes(exchanged, QTensor(values, replace(codes.params, axis=axis)))
-    return exchanged
+        values = exchanged(torch.from_numpy(codes.values), groups).numpy()
+        keep_codes(own, QTensor(values, replace(codes.params, axis=axis)))
+    return own
 
 
 #: families whose nodes have weights and an accumulator

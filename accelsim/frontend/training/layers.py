@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.operators.mac import Conv2d
+from accelsim.frontend.operators.mac import Linear
+from accelsim.frontend.operators.transpose_conv import ConvTranspose2d, exchanged
 from accelsim.frontend.training.grids import SMALLEST_SCALE, LearnedGrid
 from accelsim.frontend.training.projection import bounded_codes, budget_of
 from accelsim.frontend.training.straight_through import IntegerMac, Replaced
@@ -222,27 +223,29 @@ class TrainedLayer(nn.Module):
 
 def float_layer(node: FloatNode, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The layer without its bias, in float."""
-    if node.operator is Conv2d:
-        geometry = {key: node.attributes[key] for key in ("stride", "dilation", "groups")}
-        x, padding = _padded(node, x)
-        return F.conv2d(x, weight, padding=padding, **geometry)
-    return F.linear(x, weight)
+    return node.operator.execute(replace(node, parameters={"weight": weight}), x)
 
 
 def _integer_mac(
     node: FloatNode, x: torch.Tensor | None, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> Callable[[torch.Tensor], torch.Tensor]:
+    a = node.attributes
+
     def real(value: torch.Tensor) -> torch.Tensor:
+        if node.operator is Linear:
+            return IntegerMac.apply(x, weight, bias, value, None)
+        if node.operator is ConvTranspose2d:
+            geometry = (a["stride"], a["padding"], a["dilation"], True, a["output_padding"], a["groups"])
+            return IntegerMac.apply(x, exchanged(weight, a["groups"]), bias, value, geometry)
         padded, padding = _padded(node, x)
-        return IntegerMac.apply(padded, weight, bias, value, node, padding)
+        geometry = (a["stride"], padding, a["dilation"], False, (0, 0), a["groups"])
+        return IntegerMac.apply(padded, weight, bias, value, geometry)
 
     return real
 
 
 def _padded(node: FloatNode, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
     """(x, padding of both sides that is left to the convolution): x itself is padded where the sides differ."""
-    if node.operator is not Conv2d:
-        return x, (0, 0)
     (top, bottom), (left, right) = node.attributes["padding"]
     if top == bottom and left == right:
         return x, (top, left)

@@ -16,9 +16,11 @@ from accelsim.errors import AccelsimError
 from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.lower import Lowering
-from accelsim.frontend.observe import shares_grid
+from accelsim.frontend.observe import grid_owners, shares_grid
+from accelsim.frontend.operators.embedding import token_grids
 from accelsim.frontend.training.grids import LearnedGrid
 from accelsim.frontend.training.layers import Effective, TrainedLayer
+from accelsim.frontend.training.operands import Operands
 from accelsim.frontend.training.straight_through import Replaced
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec
@@ -26,7 +28,7 @@ from accelsim.ops.base import Op
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import QuantParams, along
-from accelsim.simulator import quantized_input
+from accelsim.simulator import checked_codes, quantized_input
 
 
 class PreparedNetwork(nn.Module):
@@ -47,6 +49,8 @@ class PreparedNetwork(nn.Module):
         graph: FloatGraph,
         layers: Mapping[str, TrainedLayer],
         layer_of: Mapping[str, str],
+        operands: Mapping[str, Operands],
+        operands_of: Mapping[str, str],
         grids: Mapping[str, LearnedGrid],
         grid_of: Mapping[str, str],
         config: QuantConfig,
@@ -56,6 +60,7 @@ class PreparedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
+        self.operands = nn.ModuleDict({_key(name): held for name, held in operands.items()})
         self.grids = nn.ModuleDict({_key(name): grid for name, grid in grids.items()})
         self.graph = graph
         self.config = config
@@ -63,7 +68,9 @@ class PreparedNetwork(nn.Module):
         self.name = name
         self.notes = notes
         self.batch_norm_frozen = False
+        self.tokens = {ref.name for ref in graph.inputs} & set(token_grids(graph, grid_owners(graph)))
         self._layer_of = {node: _key(layer) for node, layer in layer_of.items()}
+        self._operands_of = {node: _key(owner) for node, owner in operands_of.items()}
         self._grid_of = {tensor: _key(grid) for tensor, grid in grid_of.items()}
         self._orders: dict[str, dict[str, Any]] = {}
 
@@ -117,6 +124,10 @@ class PreparedNetwork(nn.Module):
     def is_mac(self, node: FloatNode) -> bool:
         return node.name in self._layer_of
 
+    def held(self, node: str) -> Operands | None:
+        """The tensors of any other node, by the node's name in the graph; None where it has none."""
+        return self.operands[self._operands_of[node]] if node in self._operands_of else None
+
     def order(self, op: Op, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """How the accelerator walks a layer's sums; it depends on shapes alone."""
         if op.name not in self._orders:
@@ -158,12 +169,16 @@ class _Step:
             for ref in node.inputs:
                 if last_reader[ref.name] == node.name and ref.name not in graph.outputs:
                     self.reals.pop(ref.name, None)
+        self.lowering.finish(self.network.name, self.network.notes)
+        self._compute()  # changes of order at the outputs
         return tuple(self.reals[name] for name in graph.outputs)
 
     def _lower(self, node: FloatNode) -> tuple[str, Effective | None]:
         """Append the node's integer operators; (the tensor that holds its output, what its layer computes with)."""
         if not self.network.is_mac(node):
-            return self.lowering.step(node), None
+            held = self.network.held(node.name)
+            parameters = {} if held is None else held.values(node.layer)
+            return self.lowering.step(replace(node, parameters=parameters)), None
         source = node.inputs[0].name
         layer = self.network.layer(node.name)
         effective = layer.effective(node, self.reals.get(source), self.params[source], self.live)
@@ -178,12 +193,15 @@ class _Step:
         if effective is not None:
             y = effective.real(accumulated)
         else:
-            y = node.operator.execute(node, *(self.reals[ref.name] for ref in node.inputs))
+            held = self.network.held(node.name)
+            own = node if held is None else replace(node, parameters=held.tensors())
+            y = node.operator.execute(own, *(self.reals[ref.name] for ref in node.inputs))
         grid = self.network.grid(node.name)
         if grid is None:
             return y
         params = self.params[node.name]
-        codes = _in_torch_order(self.codes[tensor], node.shape).to(y.device)
+        found = self.codes[tensor] if node.inputs else self.codes[tensor][:1]  # a constant: one for all samples
+        codes = self._in_torch_order(tensor, found).to(y.device)
         value = _real(codes, params)
         if shares_grid(node):
             return Replaced.apply(y, value)
@@ -201,7 +219,9 @@ class _Step:
                     self.codes[op.output] = op.rescale(sums, kernels)
                     accumulated = self._accumulated(op, sums)
                 else:
-                    self.codes[op.output] = op.run(inputs, kernels, {}).values
+                    order = self.network.order(op, self.lowering.tensors) if op.accumulates else {}
+                    values = op.run(inputs, kernels, order).values
+                    self.codes[op.output] = values if inputs else np.repeat(values, len(self.inputs[0]), axis=0)
             except (OverflowError, ValueError) as error:
                 raise AccelsimError(f"layer {op.name!r}: {error}") from error
         self.done = len(self.lowering.ops)
@@ -210,8 +230,11 @@ class _Step:
     def _accumulated(self, op: MacOp, sums: np.ndarray) -> torch.Tensor:
         source = self.lowering.tensors[op.inputs[0]].params
         scale = along(source.scale * np.asarray(op.weight_params.scale), sums.ndim - 1, sums.ndim)
-        real = torch.as_tensor((sums * scale).astype(np.float32), device=self.inputs[0].device)
-        return real.permute(0, 3, 1, 2) if op.kind == "conv2d" else real
+        return self._in_torch_order(op.output, (sums * scale).astype(np.float32)).to(self.inputs[0].device)
+
+    def _in_torch_order(self, tensor: str, values: np.ndarray) -> torch.Tensor:
+        found = torch.from_numpy(values)
+        return found.permute(0, 3, 1, 2) if found.ndim == 4 and not self.lowering.is_plain(tensor) else found
 
     def _input(self, name: str, shape: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
         """A network input on its grid, as the profile's runtime quantizes it."""
@@ -221,17 +244,15 @@ class _Step:
             )
         if not torch.isfinite(x).all():
             raise AccelsimError(f"input {name!r} holds NaN or infinite values")
-        x = x.float()
         params = self.params[name]
+        if name in self.network.tokens:  # numbers of rows: codes as they are
+            self.codes[name] = checked_codes(name, x.detach().cpu().long().numpy(), params)
+            return x
+        x = x.float()
         values = x.detach().cpu().contiguous().numpy()
         self.codes[name] = quantized_input(values, params, self.network.config.profile, kernels)
         codes = torch.as_tensor(self.codes[name], device=x.device)
         return self.network.grid(name).quantized(x, codes, _real(codes, params), params)
-
-
-def _in_torch_order(codes: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    tensor = torch.from_numpy(codes)
-    return tensor.permute(0, 3, 1, 2) if len(shape) == 3 else tensor
 
 
 def _real(codes: torch.Tensor, params: QuantParams) -> torch.Tensor:

@@ -12,18 +12,21 @@ import torch
 
 from accelsim.errors import AccelsimError
 from accelsim.frontend.api import calibrated, drafted, notes_of
+from accelsim.frontend.calibrate import fixed_limits
 from accelsim.frontend.capture import capture
 from accelsim.frontend.config import QuantConfig, as_config
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation, shares_grid
 from accelsim.frontend.operators import mac
+from accelsim.frontend.operators.embedding import token_grids
 from accelsim.frontend.recipes.draft import Draft, Progress
 from accelsim.frontend.training.grids import LearnedGrid
 from accelsim.frontend.training.layers import BATCH_NORM, BatchNorm, TrainedLayer
 from accelsim.frontend.training.network import PreparedNetwork
+from accelsim.frontend.training.operands import Operands
 from accelsim.hardware import AcceleratorSpec, load_spec
 from accelsim.profiles import load_profile
-from accelsim.quant import QTensor, QuantParams, dequantize, quantize
+from accelsim.quant import QTensor, QuantParams, choose_params, dequantize, quantize
 
 
 def prepare_qat(
@@ -55,6 +58,10 @@ def prepare_qat(
         the recipe step "accumulator", which is a good start: recipe=[…, "accumulator(bits=P)"]); gradients go to the
         weights before the projection. Weight scales never become so small that biases take more than 15/16 of the
         accumulator. Needs symmetric weights, and batch norm "folded" or "double-forward".
+    What is trained: weights and biases of every convolution (transpose ones too) and fully connected layer, batch norm
+        unless folded, weights of norms, embeddings, positions and other constants that come from parameters, slopes
+        per channel, and the grids. Grids that a runtime prescribes (softmax's) and token numbers stay. Weights that
+        the network ties (embedding and head) are two in the integer graph, and are trained apart.
     Returns a torch.nn.Module in training mode: any optimizer, training loop, `state_dict`, `copy.deepcopy` and
     `torch.utils.checkpoint` work on it; `from_torch(prepared)` or `prepared.lower()` is the integer graph of its
     parameters, whose codes are those of the module's own forward pass in evaluation mode.
@@ -91,11 +98,14 @@ def prepare_qat(
         unfolded = capture(model, tuple(torch.cat([x[:1]] * 2) for x in draft.seen.batches[0]))
     layers, layer_of = _layers(draft, unfolded, batch_norm, learn_scales, learn_zero_points, accumulator_bits)
     grids, grid_of = _grids(draft, learn_scales, learn_zero_points)
-    skeleton = tuple(replace(node, parameters={}) if node.name in layer_of else node for node in draft.graph.nodes)
+    operands, operands_of = _operands(draft.graph, layer_of)
+    skeleton = tuple(replace(node, parameters={}) for node in draft.graph.nodes)
     return PreparedNetwork(
         replace(draft.graph, nodes=skeleton),
         layers,
         layer_of,
+        operands,
+        operands_of,
         grids,
         grid_of,
         draft.config,
@@ -166,9 +176,22 @@ def _layers(
     return layers, layer_of
 
 
+def _operands(graph: FloatGraph, layer_of: dict[str, str]) -> tuple[dict[str, Operands], dict[str, str]]:
+    """(operands by the node that was met first, node → that node) of every other node that holds tensors."""
+    owners: dict[str, FloatNode] = {}
+    owner_of: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.parameters and node.name not in layer_of:
+            owner = next((other for other in owners.values() if _same_module(other, node)), node)
+            owners.setdefault(owner.name, owner)
+            owner_of[node.name] = owner.name
+    return {name: Operands(node) for name, node in owners.items()}, owner_of
+
+
 def _same_module(a: FloatNode, b: FloatNode) -> bool:
     return (
         a.layer == b.layer
+        and a.operator is b.operator
         and a.parameters.keys() == b.parameters.keys()
         and all(torch.equal(value, b.parameters[key]) for key, value in a.parameters.items())
     )
@@ -238,19 +261,30 @@ def _grids(draft: Draft, learn_scales: bool, learn_zero_points: bool) -> tuple[d
     profile = load_profile(draft.config.profile)
     shapes = draft.graph.shapes()
     symmetric = draft.config.symmetric_activations or profile.symmetric
+    makers, tokens = {node.name: node for node in draft.graph.nodes}, token_grids(draft.graph, draft.seen.owners)
+    held = {owner for owner in shapes if owner in tokens or _prescribed(makers.get(owner), draft)}
     grid_of = {name: draft.seen.owners[name] for name in draft.activations}
     grids = {
         owner: LearnedGrid(
             draft.activations[owner],
             label=f"the activations {owner!r}",
             elements=math.prod(shapes[owner]),
-            learn_scale=learn_scales,
-            learn_offset=learn_zero_points and not symmetric and not _never_negative(draft.seen, owner),
+            learn_scale=learn_scales and owner not in held,
+            learn_offset=learn_zero_points and not (symmetric or owner in held or _never_negative(draft.seen, owner)),
             power_of_two=profile.power_of_two,
         )
         for owner in dict.fromkeys(grid_of.values())
     }
     return grids, grid_of
+
+
+def _prescribed(node: FloatNode | None, draft: Draft) -> bool:
+    """Whether the profile's runtime prescribes the grid that the node's output has."""
+    if node is None or node.name not in draft.activations:
+        return False
+    config, grid = draft.config, draft.activations[node.name]
+    limits = fixed_limits(node, load_profile(config.profile), grid.bits, config.activation_grids["symmetric"])
+    return limits is not None and grid == choose_params(*limits, bits=grid.bits, **config.activation_grids)
 
 
 def _never_negative(seen: Observation, owner: str) -> bool:

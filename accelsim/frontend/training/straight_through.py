@@ -14,9 +14,6 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from accelsim.frontend.float_graph import FloatNode
-from accelsim.frontend.operators.mac import Conv2d
-
 
 @dataclass(frozen=True)
 class Slopes:
@@ -88,7 +85,8 @@ class LearnedQuantizer(Function):
 class IntegerMac(Function):
     """Dequantized accumulators forward; backward the gradients of the convolution or product of the real operands.
 
-    padding: rows and columns added on both sides of x; x itself comes padded where the sides differ.
+    geometry: of a convolution, as aten.convolution takes it (stride, padding, dilation, transposed, output_padding,
+    groups); None for a fully connected layer. A transpose convolution's weight comes as torch has it.
     """
 
     @staticmethod
@@ -98,11 +96,10 @@ class IntegerMac(Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         value: torch.Tensor,
-        node: FloatNode,
-        padding: tuple[int, int],
+        geometry: tuple[Any, ...] | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.node, ctx.padding = node, padding
+        ctx.geometry = geometry
         return value.view_as(value)
 
     @staticmethod
@@ -111,11 +108,9 @@ class IntegerMac(Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         dx = dweight = dbias = None
-        if ctx.node.operator is Conv2d:
-            attributes = ctx.node.attributes
-            geometry = (attributes["stride"], ctx.padding, attributes["dilation"], False, (0, 0), attributes["groups"])
+        if ctx.geometry is not None:
             wanted = [needs_x, needs_weight, needs_bias]
-            dx, dweight, dbias = torch.ops.aten.convolution_backward(g, x, weight, [len(weight)], *geometry, wanted)
+            dx, dweight, dbias = torch.ops.aten.convolution_backward(g, x, weight, [g.shape[1]], *ctx.geometry, wanted)
         else:
             rows = g.reshape(-1, g.shape[-1])
             if needs_x:
@@ -124,7 +119,7 @@ class IntegerMac(Function):
                 dweight = rows.T @ x.reshape(-1, x.shape[-1])
             if needs_bias:
                 dbias = rows.sum(0)
-        return dx, dweight, dbias, None, None, None
+        return dx, dweight, dbias, None, None
 
 
 class Replaced(Function):
