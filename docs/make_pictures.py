@@ -35,7 +35,7 @@ def main() -> None:
         sweep.save(page)
         take(browser, page, IMAGES / "sweep.png", 1200, 730)
         found = replace(acs.explore(model, data.calibration, test), network="resnet")
-        take(browser, found.save(Path(folder) / "explored.html"), IMAGES / "explored.png", 1200, 1320)
+        take(browser, found.save(Path(folder) / "explored.html"), IMAGES / "explored.png", 1200, 1960)
 
 
 def take(browser: str, page: Path, picture: Path, width: int, height: int) -> None:

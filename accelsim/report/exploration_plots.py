@@ -126,7 +126,7 @@ def parallel_figure(found: Any) -> str:
                     axes.text(place + 0.03, i / max(1, len(values) - 1), text, fontsize=6, va="center")
         for place, name in enumerate(found.objectives, start=len(names)):
             best, worst = _ends(found, name)
-            for height, value in ((1.0, best), (0.0, worst)):
+            for value, height in {worst: 0.0, best: 1.0}.items():  # one of them where all are equal
                 axes.text(place + 0.03, height, SHOWN[name][1](value), fontsize=6, va="center")
         axes.set_xlim(-0.1, axes_count - 0.45)
         axes.set_ylim(-0.06, 1.06)
@@ -154,7 +154,7 @@ def _ends(found: Any, name: str) -> tuple[float, float]:
 def _objective_heights(found: Any, rows: pandas.DataFrame, name: str) -> np.ndarray:
     best, worst = _ends(found, name)
     values = rows[SHOWN[name][0]].to_numpy(dtype=float)
-    return (worst - values) / ((worst - best) or 1.0)
+    return (worst - values) / (worst - best) if worst != best else np.ones(len(values))
 
 
 def _colors(front: pandas.DataFrame) -> list[Any]:
