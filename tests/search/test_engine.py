@@ -236,6 +236,20 @@ def test_searches_on_processes_are_the_same_searches(task):
 
 
 @pytest.mark.slow
+def test_searches_on_dask_are_the_same_searches(task, loopback, tmp_path):
+    fused = acs.load_spec("edge-16x16").replace(**{"array.pe": "fused"})
+    there = {"engine": "dask", "address": loopback.address}
+    asked = {"max_accuracy_drop": 0.5, "weight_bits": (4, 8), "activation_bits": (8,)}
+    one = acs.search_bits(*task, fused, **asked, workers=1)
+    two = acs.search_bits(*task, fused, **asked, **there, results=tmp_path / "trials.jsonl")
+    assert one.frame.equals(two.frame) and one.harms == two.harms
+    knobs = {"weight_bits": range(2, 9), "activation_bits": (4, 8), "array": [(8, 8), (16, 16)]}
+    first = acs.explore(*task, knobs=knobs, workers=1)
+    second = acs.explore(*task, knobs=knobs, **there, results=tmp_path / "explored.jsonl")
+    assert first.frame.equals(second.frame)
+
+
+@pytest.mark.slow
 def test_no_scheduler_is_said():
     pytest.importorskip("distributed", reason="needs dask")
     start = time.monotonic()
