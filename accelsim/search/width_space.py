@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accelsim.errors import AccelsimError
 from accelsim.evaluation import intermediates, price_graph
 from accelsim.graph import IntegerGraph
 from accelsim.hardware import AcceleratorSpec
@@ -38,6 +39,11 @@ class WidthSpace:
 
         self._quantized = quantized
         self.network, self.base, self.spec, self.objective, self.widths = network, base, spec, objective, widths
+        if len(network.seen.graph.outputs) != 1:
+            raise AccelsimError(
+                f"search_bits judges one output, the network has {len(network.seen.graph.outputs)}: wrap it in a "
+                "module that returns the one to look at"
+            )
         nodes = mac_nodes(network.seen.graph)
         self.layers = list(dict.fromkeys(node.layer for node in nodes))
         makers = {node.name: node.layer for node in network.seen.graph.nodes}
@@ -126,15 +132,15 @@ class WidthSpace:
                    **{(n, "activation", self.widths["activation"][-1]): 0.0 for n in self.activations}},
         )  # fmt: skip
 
-    def _chosen(self, tensor: str) -> str | None:
-        """The layer whose activation width the tensor follows; None where it is fixed."""
-        maker = self._origin(tensor)
+    def _chosen(self, tensor: str, graph: IntegerGraph | None = None) -> str | None:
+        """The layer whose activation width a tensor of the graph (default: the widest) follows; None: it is fixed."""
+        maker = self._origin(tensor, graph or self.wide)
         return maker if maker in self.activations else None
 
-    def _origin(self, tensor: str) -> str:
+    def _origin(self, tensor: str, graph: IntegerGraph) -> str:
         owners = self.network.seen.owners
-        while tensor not in owners:  # transposes that lowering put in
-            tensor = next(op for op in self.wide.ops if op.output == tensor).inputs[0]
+        while tensor not in owners:  # what lowering put in: transposes, changes of grid that not every width needs
+            tensor = next(op for op in graph.ops if op.output == tensor).inputs[0]
         return self.makers[owners[tensor]]
 
     def _layer_costs(self, w: int, a: int, y: int) -> dict[str, float]:
@@ -165,7 +171,7 @@ class WidthSpace:
         outputs = {op.name: op.output for op in graph.ops if not isinstance(op, MacOp)}
         for layer in priced.layers:
             if layer.name in outputs:
-                maker = self._chosen(outputs[layer.name]) or ""
+                maker = self._chosen(outputs[layer.name], graph) or ""
                 found[maker] = found.get(maker, 0.0) + self._of(layer)
         return found
 

@@ -63,7 +63,7 @@ def test_one_channel_scaled_by_64(network) -> None:
         assert torch.allclose(model(torch.from_numpy(network[1])), network[0](torch.from_numpy(network[1])), atol=1e-4)
     found = diagnosed(network, model, per_channel=False, ranges="min-max")
     blamed(found, "channel-range", "expand.0")
-    assert "channel 5 reaches" in found.findings[0].what
+    assert "channel 5 is" in found.findings[0].what
     assert (
         found.findings[0].mended.sqnr_db > diagnosed(network, per_channel=False, ranges="min-max").quantized.sqnr_db - 2
     )
@@ -132,3 +132,37 @@ def test_bad_use_is_refused(network) -> None:
         acs.debug(model, x, (x, labels), samples=0)
     with pytest.raises(acs.AccelsimError, match=r"activation_range must be \(lower, upper\)"):
         acs.debug(model, x, (x, labels), overrides={"last": {"activation_range": (3, 1)}})
+
+
+def test_several_inputs_and_no_more_than_one_output() -> None:
+    class Two(nn.Module):
+        def __init__(self, outputs: int) -> None:
+            super().__init__()
+            self.a, self.b, self.head, self.outputs = nn.Linear(5, 8), nn.Linear(3, 8), nn.Linear(8, 4), outputs
+
+        def forward(self, x, y):
+            z = torch.relu(self.a(x) + self.b(y))
+            return self.head(z) if self.outputs == 1 else (self.head(z), z)
+
+    torch.manual_seed(0)
+    x = (torch.randn(40, 5), torch.randn(40, 3))
+    model = Two(1)
+    with torch.no_grad():
+        labels = model(*x).argmax(1).numpy()
+    found = acs.debug(model, x, (x, labels), samples=16, weight_bits={"a": 2, "*": 8})
+    assert found.samples == 16 and (found.findings[0].kind, found.findings[0].layer) == ("few-bits", "a")
+    with pytest.raises(acs.AccelsimError, match="judges one output, the network has 2"):
+        acs.debug(Two(2), x, (x, labels))
+
+
+def test_transpose_convolutions_have_bias_shifts_too() -> None:
+    """A grid of weights whose codes are all too low: found in the layer where it is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 5, 2, 2), nn.ReLU(), nn.Conv2d(5, 3, 1))
+    with torch.no_grad():
+        weight = model[2].weight
+        step = weight.abs().amax(dim=(0, 2, 3), keepdim=True) / 31
+        weight.copy_(torch.where(weight.abs() < 30.9 * step, (torch.floor(weight / step) + 0.49) * step, weight))
+    x = torch.randn(32, 1, 8, 8)
+    found = acs.debug(model, x, (x, None), samples=16, weight_bits=6, ranges="min-max", bias_correction=False)
+    assert ("bias-shift", "2") in {(finding.kind, finding.layer) for finding in found.findings}, str(found)

@@ -155,6 +155,9 @@ def test_what_does_not_know_groups_says_so(uneven) -> None:
             call()
     with pytest.raises(acs.AccelsimError, match="weight_group_size"):
         acs.prepare_qat(model, x, weight_group_size=8)
+    with pytest.raises(acs.AccelsimError, match=r"layer 'first': 'accumulator' needs one weight scale"):
+        recipe = ["activation-ranges", "weight-ranges", "accumulator"]
+        acs.from_torch(model, x, weight_group_size=8, recipe=recipe)
 
 
 def test_sizes_by_layer_and_wrong_ones(uneven) -> None:

@@ -23,6 +23,8 @@ from accelsim.frontend.recipes.rounding import SoftWeight, annealed_beta
 from accelsim.frontend.recipes.rows import draw, input_rows, output_rows
 from accelsim.quant import choose_params, quantize
 
+RANGES = ["activation-ranges", "weight-ranges"]
+
 
 @pytest.fixture(scope="module")
 def network():
@@ -58,6 +60,8 @@ def test_every_step_of_every_recipe_exists_and_is_imported() -> None:
         (["adaround(("], "is no step"),
         ([], "a name or a list of steps"),
         (["equalize", "fold"], "'fold' comes first"),
+        (["white-paper"], "'white-paper' is a whole recipe, no step; its steps: fold, equalize"),
+        (["adaround(rows=8, rows=9)"], "gives rows twice"),
         (3, "a name or a list of steps"),
     ],
 )
@@ -77,6 +81,15 @@ def test_bad_recipes_are_refused_when_the_configuration_is_made(recipe, message:
         (["activation-ranges(method=guess)", "weight-ranges"], "method must be one of mse"),
         (["adaround", "activation-ranges", "weight-ranges"], "add 'weight-ranges'"),
         (["weight-ranges", "reconstruct"], "'reconstruct' comes after"),
+        ([*RANGES, "first-last-bits"], "comes before the steps that choose grids"),
+        ([*RANGES, "accumulator", "bias-correction"], "'accumulator' comes last"),
+        ([*RANGES, "adaround(rows=0)"], r"'adaround\(rows=0\)': rows must be at least 1"),
+        ([*RANGES, "reconstruct(iterations=-2)"], "iterations must be at least 1"),
+        ([*RANGES, "adaround(seed=-1)"], "seed must be at least 0"),
+        ([*RANGES, "gptq(damping=0.0)"], "damping must be greater than 0"),
+        ([*RANGES, "adaround(learning_rate=-1.0)"], "learning_rate must be greater than 0"),
+        (["absorb-bias(deviations=-1)", *RANGES], "deviations must be at least 0"),
+        (["batch-norm-ranges(alpha=0)", "weight-ranges"], "alpha must be greater than 0"),
     ],
 )
 def test_bad_steps_are_refused_by_name(network, recipe, message: str) -> None:

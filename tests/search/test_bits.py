@@ -162,3 +162,28 @@ def test_bad_use_is_refused(network) -> None:
             acs.search_bits(model, x, arguments.pop("data"), arguments.pop("spec"), **arguments)
     with pytest.raises(acs.AccelsimError, match="no allocation loses at most 0.00 points"):
         acs.search_bits(model, x, data, FUSED, workers=1, max_accuracy_drop=0.0, weight_bits=(2,), activation_bits=(2,))
+
+
+def test_an_encoder_and_two_outputs() -> None:
+    """Operators that only some widths need (changes of grid around norms and attention) are priced with their maker."""
+    torch.manual_seed(0)
+
+    class Encoder(torch.nn.Module):
+        def __init__(self, outputs: int) -> None:
+            super().__init__()
+            self.embed, self.head, self.outputs = torch.nn.Linear(6, 8), torch.nn.Linear(8, 3), outputs
+            self.layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=True)
+
+        def forward(self, x):
+            y = self.head(self.layer(self.embed(x)).mean(1))
+            return (y, y.relu()) if self.outputs == 2 else y
+
+    model, x = Encoder(1).eval(), torch.randn(16, 4, 6)
+    with torch.no_grad():
+        labels = model(x).argmax(1).numpy()
+    found = acs.search_bits(
+        model, x, (x, labels), FUSED, max_accuracy_drop=0.9, workers=1, weight_bits=(4, 8), uniform=()
+    )
+    assert abs(found.gap["cost"]) < 0.05
+    with pytest.raises(acs.AccelsimError, match="judges one output, the network has 2"):
+        acs.search_bits(Encoder(2).eval(), x, (x, labels), FUSED, workers=1)

@@ -56,7 +56,9 @@ def _channel_ranges(draft: Draft) -> Iterator[Suspect]:
             if middle == 0 or ranges[channel] < _OUTLIER * middle:
                 continue
             times = f"{ranges[channel] / middle:.0f} times the median channel's"
-            what = f"layer {node.layer!r}: the {side} channel {channel} reaches {times} range, and they share one scale"
+            what = (
+                f"layer {node.layer!r}: the range of its {side} channel {channel} is {times}, and they share one scale"
+            )
             if node.name in chained and "equalize" not in [step.partition("(")[0] for step in config.steps]:
                 rest = tuple(step for step in config.steps if step != "fold")
                 changed = replace(config, recipe=("fold", "equalize", *rest))

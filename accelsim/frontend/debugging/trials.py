@@ -42,8 +42,8 @@ class Trials:
     """Builds and measures variants of one draft on one set of data."""
 
     def __init__(
-        self, draft: Draft, inputs: np.ndarray, labels: np.ndarray | None, expected: np.ndarray,
-        metric: Metric, spec: AcceleratorSpec,
+        self, draft: Draft, inputs: np.ndarray | tuple[np.ndarray, ...], labels: np.ndarray | None,
+        expected: np.ndarray, metric: Metric, spec: AcceleratorSpec,
     ) -> None:  # fmt: skip
         self.draft, self.inputs, self.labels = draft, inputs, labels
         self.expected, self.metric, self.spec = expected, metric, spec

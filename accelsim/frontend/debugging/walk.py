@@ -114,20 +114,26 @@ def debug(
 ) -> Diagnosis:
     """Why is a quantized network worse than the float one, and what to do about it.
 
-    model, calibration, config, keywords: as `from_torch`. data: (inputs, labels), labels may be None; the first
-    `samples` are used. Walks the flowchart of the paper's section 3.6: the simulator at high precision equals the
-    float network; weights only, activations only; each quantizer alone, and all but it; the distributions. For
-    whatever looks wrong there the remedy is tried, and kept as a finding where it helps.
+    model, calibration, config, keywords: as `from_torch`; the network has one output. data: (inputs, labels), inputs a
+    tuple of arrays where the network has several, labels may be None; the first `samples` are used. Walks the flowchart
+    of the paper's section 3.6: the simulator at high precision equals the float network; weights only, activations
+    only; each quantizer alone, and all but it; the distributions. For whatever looks wrong there the remedy is tried,
+    and kept as a finding where it helps.
     progress: called with (trials done, trials in all).
     """
     chosen, accelerator = as_config(config, keywords), load_spec(spec)
     inputs, labels = split(data)
-    if isinstance(inputs, tuple):
-        raise AccelsimError("debug takes networks with one input")
     if samples < 1:
         raise AccelsimError(f"samples must be at least 1, not {samples}")
-    inputs, labels = inputs[:samples], None if labels is None else labels[:samples]
+    count_of = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    inputs = tuple(x[:samples] for x in inputs) if isinstance(inputs, tuple) else inputs[:samples]
+    labels = None if labels is None else labels[:samples]
     network = calibrated(model, calibration)
+    if len(network.seen.graph.outputs) != 1:
+        raise AccelsimError(
+            f"debug judges one output, the network has {len(network.seen.graph.outputs)}: wrap it in a module that "
+            "returns the one to look at"
+        )
     draft = drafted(network, chosen)
     expected = float_outputs(model, inputs)
     trials = Trials(draft, inputs, labels, expected, metric, accelerator)
@@ -156,7 +162,7 @@ def debug(
     return Diagnosis(
         network=network.name,
         config=chosen,
-        samples=len(inputs),
+        samples=min(samples, count_of),
         float_accuracy=None if labels is None else score(metric, expected, labels),
         quantized=quantized,
         high_precision=high,

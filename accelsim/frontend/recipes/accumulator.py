@@ -15,6 +15,7 @@ from accelsim.frontend.recipes.coordinates import descend
 from accelsim.frontend.recipes.draft import Draft, step
 from accelsim.frontend.recipes.layerwise import adjust_layers, input_grid, real_input
 from accelsim.frontend.recipes.rows import draw, input_rows
+from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import MacOp
 from accelsim.profiles import load_profile
 from accelsim.quant import QTensor, QuantParams
@@ -54,6 +55,10 @@ def accumulator(draft: Draft, bits: int = 16, zero_centred: bool = False, rows: 
                 f"layer {op.name!r}: 'accumulator' bounds layers with weights, not products of activations"
             )
         node, x = nodes[op.name], input_grid(graph, op)
+        if isinstance(op, GroupedLinear):
+            raise AccelsimError(
+                f"layer {node.layer!r}: 'accumulator' needs one weight scale for a whole sum: no groups"
+            )
         if not op.weight_params.symmetric:
             raise AccelsimError(f"layer {node.layer!r}: 'accumulator' needs symmetric weights (weight zero point 0)")
         chosen = draw(node, len(codes), rows, torch.Generator().manual_seed(seed))

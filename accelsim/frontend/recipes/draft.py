@@ -93,6 +93,9 @@ class Draft:
 
 Step = Callable[..., Draft]
 _FUNCTIONS: dict[str, Step] = {}
+#: least values of arguments that steps share
+_LEAST = {"iterations": 1, "rows": 1, "seed": 0, "deviations": 0}
+_POSITIVE = ("learning_rate", "damping")
 
 
 def step(name: str) -> Callable[[Step], Step]:
@@ -127,6 +130,10 @@ def bound_steps(texts: Sequence[str]) -> list[tuple[str, Step, dict[str, Any]]]:
             kind = str if known[key] is None else type(known[key])
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise AccelsimError(f"recipe: {text!r}: {key} must be of type {kind.__name__}, not {value!r}")
+            if key in _LEAST and value < _LEAST[key]:
+                raise AccelsimError(f"recipe: {text!r}: {key} must be at least {_LEAST[key]}")
+            if key in _POSITIVE and not 0 < value < float("inf"):
+                raise AccelsimError(f"recipe: {text!r}: {key} must be greater than 0")
         found.append((text, function, arguments))
     return found
 
@@ -134,7 +141,11 @@ def bound_steps(texts: Sequence[str]) -> list[tuple[str, Step, dict[str, Any]]]:
 def run_steps(draft: Draft, texts: Sequence[str], rewritten: dict[tuple[str, ...], Observation]) -> Draft:
     """The draft after all steps. rewritten: float networks by the steps that led to them, kept between calls."""
     done: tuple[str, ...] = ()
-    for text, function, arguments in bound_steps(texts):
+    bound = bound_steps(texts)
+    for text, _, _ in bound[:-1]:
+        if parse_step(text)[0] == "accumulator":
+            raise AccelsimError("recipe: 'accumulator' comes last: a later step would undo what it guarantees")
+    for text, function, arguments in bound:
         before, done = draft, (*done, text)
         if done in rewritten:
             draft = replace(draft, seen=rewritten[done])

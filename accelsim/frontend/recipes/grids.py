@@ -34,6 +34,8 @@ def batch_norm_ranges(draft: Draft, alpha: float = 6.0) -> Draft:
     """Activation grids from batch-norm statistics: min over channels of mean - alpha deviation to the max of
     mean + alpha deviation, within the activation's clamp. Only the range of the network's inputs is observed.
     """
+    if not 0 < alpha < float("inf"):
+        raise AccelsimError(f"recipe: batch-norm-ranges(alpha={alpha}): alpha must be greater than 0")
     limits = normal_limits(draft.graph, output_moments(draft.seen), alpha)
     inputs = {draft.seen.owners[ref.name] for ref in draft.graph.inputs}
     owned: dict[str, tuple[float, float]] = {}
@@ -53,6 +55,8 @@ def first_last_bits(draft: Draft, weight_bits: int = 8, activation_bits: int = 8
 
     Comes before the steps that choose grids.
     """
+    if draft.weights is not None or draft.activations is not None:
+        raise AccelsimError("recipe: 'first-last-bits' comes before the steps that choose grids")
     check_bits(weight_bits, "first-last-bits: weight_bits")
     check_bits(activation_bits, "first-last-bits: activation_bits")
     layers = calibrate.mac_nodes(draft.graph)

@@ -113,6 +113,8 @@ def parse_step(text: Any) -> tuple[str, dict[str, Any]]:
     if found is None:
         raise AccelsimError(f"recipe: {text!r} is no step; write 'name' or 'name(argument=value, …)'")
     name, arguments = found[1], found[2] or ""
+    if name in RECIPES and name not in STEPS:
+        raise AccelsimError(f"recipe: {name!r} is a whole recipe, no step; its steps: {', '.join(RECIPES[name])}")
     if name not in STEPS:
         raise AccelsimError(f"recipe: unknown step {name!r}; known: {', '.join(STEPS)}")
     values = {}
@@ -120,6 +122,8 @@ def parse_step(text: Any) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key.strip().isidentifier():
             raise AccelsimError(f"recipe: {part.strip()!r} in {text!r} is no argument; write name=value")
+        if key.strip() in values:
+            raise AccelsimError(f"recipe: {text!r} gives {key.strip()} twice")
         values[key.strip()] = _literal(value.strip())
     return name, values
 
