@@ -19,7 +19,7 @@ from accelsim.frontend.float_graph import FloatGraph, check_finite
 from accelsim.frontend.lines import lines_as_images
 from accelsim.frontend.masks import join_masks
 from accelsim.frontend.tokens import as_tokens
-from accelsim.frontend.translate import in_place, translate
+from accelsim.frontend.translate import Unsupported, in_place, translate, unknown_operators
 from accelsim.frontend.written_norms import joined_norms
 
 
@@ -39,9 +39,27 @@ def capture(model: torch.nn.Module | Any, example: tuple[torch.Tensor, ...]) -> 
     if _mutates_views(program.graph):
         with _quiet():
             program = program.run_decompositions({})  # makes it functional, for about the price of the export
-    graph = lines_as_images(composed(joined_norms(join_masks(joined_reshapes(decomposed(translate(program)))))))
+    graph = lines_as_images(composed(joined_norms(join_masks(joined_reshapes(decomposed(_translated(program)))))))
     check_finite(graph)
     return graph
+
+
+def _translated(program: Any) -> FloatGraph:
+    """The program's operators; those without an entry in the table as torch itself makes them of simpler ones.
+
+    Where those are not supported either, the error names what the network said.
+    """
+    try:
+        return translate(program)
+    except Unsupported as error:
+        known = torch.export.default_decompositions()
+        with _quiet():
+            unknown = {target: known[target] for target in unknown_operators(program) if target in known}
+            simpler = program.run_decompositions(unknown)
+        try:
+            return translate(simpler)
+        except AccelsimError:
+            raise error from None
 
 
 def export(model: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:

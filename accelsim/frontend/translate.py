@@ -41,9 +41,20 @@ _SHAPE_QUERIES = frozenset(
 )
 
 
+class Unsupported(AccelsimError):
+    """A network has operators, or arguments of operators, that nothing here stands for."""
+
+
 def translate(program: Any) -> FloatGraph:
-    """Every operator that an output depends on. Raises one AccelsimError that names all unsupported ones."""
+    """Every operator that an output depends on. Raises one Unsupported that names all unsupported ones."""
     return _Translation(program).graph()
+
+
+def unknown_operators(program: Any) -> set[Any]:
+    """The torch operators of a program that stand in no table here."""
+    targets = {node.target for node in program.graph.nodes if isinstance(node.target, torch._ops.OpOverload)}
+    known = {*OPERATORS, *_IDENTITIES, *_SHAPE_QUERIES}
+    return {target for target in targets if functional(target) not in known}
 
 
 class _Translation:
@@ -73,7 +84,7 @@ class _Translation:
             if node in alive:
                 self._take(node)
         if self.rejected:
-            raise AccelsimError(
+            raise Unsupported(
                 f"{len(self.rejected)} torch operator(s) of this network are not supported:\n"
                 + "\n".join(dict.fromkeys(self.rejected))
                 + "\nsupported: "

@@ -271,7 +271,7 @@ def test_a_line_of_layers_changes_shape_at_its_ends_alone() -> None:
         (lambda x: x * 0, "0.0 x"),
         (lambda x: F.interpolate(x, scale_factor=1.3, mode="bilinear"), "no whole sizes"),
         (lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), "upsample_bicubic2d"),
-        (lambda x: x.chunk(2, 0)[0], "cuts along the batch"),
+        (lambda x: x.chunk(2, 0)[0], "works along the batch"),
         (lambda x: x.mean(0, keepdim=True) + x, "a mean over the batch"),
     ],
 )

@@ -8,6 +8,7 @@ from accelsim.frontend.operators import (  # noqa: F401
     curves,
     embedding,
     functions,
+    gathering,
     lines,
     mac,
     norm,

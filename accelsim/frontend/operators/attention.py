@@ -167,6 +167,21 @@ class Softmax:
         )
 
 
+@lowers(aten.log_softmax.int, aten._log_softmax.default)
+class LogSoftmax:
+    """Has no integers here: as a last layer it changes no ranking, and losses can be computed from logits."""
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        raise Reject("leave it out: the largest logit is the largest log-probability")
+
+    @staticmethod
+    def execute(node: FloatNode, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("log-softmax is refused when a network is captured")
+
+    lower = execute
+
+
 def _own_grid(input_bits: int, y: QuantParams) -> QuantParams:
     """The grid that the integer softmax itself has: E18 for 8-bit scores, E19 for wider ones."""
     if input_bits > 8:

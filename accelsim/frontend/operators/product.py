@@ -133,6 +133,15 @@ class Neg(Affine):
         return affine(tensor(arguments["self"], "the input"), -1.0)
 
 
+@lowers(aten.rsub.Scalar)
+class NumberLess(Affine):
+    """A number less the tensor: other - alpha x."""
+
+    @staticmethod
+    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
+        return affine(tensor(arguments["self"], "the input"), -arguments["alpha"], arguments["other"])
+
+
 @lowers(aten.sub.Tensor, aten.sub.Scalar)
 class Sub:
     """Difference of two tensors, each on its own grid, broadcast; one may be constant."""
@@ -141,7 +150,10 @@ class Sub:
 
     @staticmethod
     def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> Captured:
-        a, b = tensor(arguments["self"], "the first operand"), arguments["other"]
+        a, b = arguments["self"], arguments["other"]
+        if is_number(a):
+            return affine(tensor(b, "the second operand"), -arguments["alpha"], a)
+        a = tensor(a, "the first operand")
         if is_number(b):
             return affine(a, offset=-b * arguments["alpha"])
         if arguments["alpha"] != 1:

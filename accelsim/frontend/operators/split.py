@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from accelsim.frontend.batch_place import axis_of, place_of
 from accelsim.frontend.float_graph import FloatNode
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.slicing import Slice as IntegerSlice
@@ -20,19 +21,19 @@ aten = torch.ops.aten
 class Part:
     """`size` places from `start` on along `axis` (of the sample, in torch's order)."""
 
-    tied = True
+    tied = anywhere = True
 
     @staticmethod
-    def capture(arguments: dict[str, Any], shape: tuple[int, ...]) -> list[Captured]:
+    def capture(arguments: dict[str, Any], value: Any) -> list[Captured]:
         x = tensor(arguments["self"], "the input")
-        axis = arguments["dim"] % (len(x.shape) + 1) - 1
-        if axis < 0:
-            raise Reject("it cuts along the batch")
+        place, axis = place_of(x), axis_of(x, arguments["dim"])
+        if place.axis - place.before <= axis < place.axis + place.after:
+            raise Reject("it cuts a dimension that is merged with the batch")
         parts = []
         start = 0
         for size in _sizes(arguments, x.shape[axis]):
             part = (*x.shape[:axis], size, *x.shape[axis + 1 :])
-            parts.append(Captured((x,), {"axis": axis, "start": start, "size": size}, shape=part))
+            parts.append(Captured((x,), {"axis": axis, "start": start, "size": size}, shape=part, place=place))
             start += size
         return parts
 
