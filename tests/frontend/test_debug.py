@@ -73,7 +73,11 @@ def test_one_channel_scaled_by_64(network) -> None:
 def test_a_wrong_activation_range(network, limits) -> None:
     found = diagnosed(network, overrides={"depthwise.0": {"activation_range": limits}})
     blamed(found, "activation-range", "depthwise.0")
-    assert found.worst("activation").layer == "depthwise.0"
+    worst = found.worst("activation")
+    assert worst.layer == "depthwise.0"
+    # biases that make up for the wrong range are not held against the weights, nor against the network without it
+    assert found.weights_only.sqnr_db > found.quantized.sqnr_db + 3
+    assert worst.without.sqnr_db > found.quantized.sqnr_db + 3
 
 
 def test_a_missing_bias_correction(network) -> None:
@@ -93,7 +97,8 @@ def test_a_missing_bias_correction(network) -> None:
 def test_a_two_bit_layer_among_eight(network) -> None:
     found = diagnosed(network, weight_bits={"grouped.0": 2, "*": 8})
     blamed(found, "few-bits", "grouped.0")
-    assert found.worst("weight").layer == "grouped.0"
+    worst = found.worst("weight")
+    assert worst.layer == "grouped.0" and worst.without.sqnr_db > found.quantized.sqnr_db + 3
 
 
 def test_a_simulation_that_is_not_the_network_is_not_blamed_on_quantization(network, monkeypatch) -> None:

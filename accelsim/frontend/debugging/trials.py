@@ -9,6 +9,7 @@ import numpy as np
 
 from accelsim.evaluation import Metric, score, signal_to_noise_db
 from accelsim.frontend import calibrate
+from accelsim.frontend.bias_correction import correct_biases
 from accelsim.frontend.recipes.draft import STAND_IN_BITS, Draft
 from accelsim.hardware import AcceleratorSpec
 from accelsim.quant import QTensor, QuantParams
@@ -72,9 +73,12 @@ class Trials:
     def measure(
         self, weights: Mapping[str, QTensor], activations: Mapping[str, QuantParams], corrected: bool = False
     ) -> Score:
-        """corrected: with the biases that the recipe set, else the float network's own."""
-        biases = self.draft.biases if corrected else {}
-        graph = replace(self.draft, weights=weights, activations=activations, biases=biases).integer_graph()
+        """corrected: where the recipe changed biases they are corrected anew for the quantizers that are on here
+        (what makes up for a quantizer that is off would harm). Else the float network's own.
+        """
+        graph = replace(self.draft, weights=weights, activations=activations, biases={}).integer_graph()
+        if corrected and self.draft.biases:
+            graph = correct_biases(graph, self.draft.seen)
         return self.score(simulate(graph, self.inputs, self.wide))
 
     def of_draft(self, draft: Draft) -> Score:
