@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accelsim.search.trials import Trials
 
 ANCHORS = 24  # designs that the short list of tilings is learnt from
+EACH = 8  # of them for each dataflow and base spec, at most: more tilings are more to price
 #: what computes the same integers: values of the quantization's knobs, and how sums are walked and held
 Key = tuple[tuple[int, ...], str]
 
@@ -78,7 +79,7 @@ class Designs:
         for knob in self.space.knobs:
             if knob.name in (SPEC, "dataflow", "array.dataflow"):
                 fixed = [{**some, knob.name: i} for some in fixed for i in range(len(knob.values))]
-        each = max(3, ANCHORS // len(fixed))
+        each = max(3, min(EACH, ANCHORS // len(fixed)))
         sizing = [
             k
             for k, knob in enumerate(self.space.knobs)
