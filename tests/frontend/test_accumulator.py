@@ -9,7 +9,7 @@ from recipe_networks import chained
 import accelsim as acs
 from accelsim.frontend.api import calibrated, quantized
 from accelsim.frontend.recipes.budget import Budget, Quadratic
-from accelsim.frontend.recipes.coordinates import descend
+from accelsim.frontend.recipes.coordinates import descend, fed_back
 
 STEPS = ["activation-ranges", "weight-ranges"]
 
@@ -106,10 +106,21 @@ def test_taps_that_belong_together_come_at_least_as_close_as_the_nearest_codes()
     assert np.mean(cost[0] + power) < np.mean(costs + power) / 4 and np.abs(q[0] - ideal).max() < 4
 
 
+def test_errors_of_rounding_are_passed_on_within_the_budget() -> None:
+    """Two taps that always move together: 0.4 and 0.4 are 0.8, one code and none; a third finds the budget spent."""
+    gram = np.ones((1, 2, 2)) + 1e-9 * np.eye(2)
+    ideal, none = np.array([[[0.4, 0.4]]]), (np.zeros((1, 2)), np.zeros((1, 1)))
+    wide = Budget(0, 255, -(1 << 20), (1 << 20) - 1)
+    assert fed_back(Quadratic(gram), ideal, *none, (-8, 7), wide).sum() == 1
+    ideal, none = np.array([[[2.6, 2.6, 2.6]]]), (np.zeros((1, 3)), np.zeros((1, 1)))
+    codes = fed_back(Quadratic(np.eye(3)[None]), ideal, *none, (-8, 7), Budget(0, 10, -50, 49))
+    assert codes.sum() == 4  # each alone would be rounded to 2
+
+
 def test_bad_use_is_refused(network) -> None:
     for recipe, message in (
         ([*STEPS, "accumulator(bits=4)"], "bits must be 8 to 32"),
-        (["weight-ranges", "accumulator", "activation-ranges"], "comes after 'activation-ranges'"),
+        (["weight-ranges", "accumulator"], "comes after 'activation-ranges'"),
     ):
         with pytest.raises(acs.AccelsimError, match=message):
             quantized(network, acs.QuantConfig(recipe=recipe))

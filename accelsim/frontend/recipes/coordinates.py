@@ -28,14 +28,14 @@ def descend(
     problem: of H; target c (G, N, K), mean (G, K) of the inputs, offset (G, N): float64. limits: of one code.
     Two starts, the better kept for each channel: no weight at all, with an L1 penalty lowered step by step as on the
     path of a lasso, so that what the budget can hold is spent on the taps that matter; and the least squares solution,
-    shrunk into the budget and rounded tap by tap, each error passed on (`_fed_back`). zero_centred: every channel
+    shrunk into the budget and rounded tap by tap, each error passed on (`fed_back`). zero_centred: every channel
     whose codes do not add up to 0 is brought there at last, by the cheapest single steps.
     A channel whose mean output alone does not fit has cost inf.
     """
     possible = budget.holds(np.zeros_like(offset), np.zeros_like(offset), half_up(offset))
     ideal = np.linalg.solve(problem.gram, target.transpose(0, 2, 1)).transpose(0, 2, 1)
     best_q, best_cost = np.zeros_like(target), np.full(offset.shape, np.inf)
-    for codes in (None, _fed_back(problem, ideal, mean, offset, limits, budget)):
+    for codes in (None, fed_back(problem, ideal, mean, offset, limits, budget)):
         walk = Walk(problem, target, mean, offset, limits, budget, codes)
         if codes is None:
             strongest = np.abs(target).max(axis=2)
@@ -55,7 +55,7 @@ def descend(
     return best_q.astype(np.int64), bias.astype(np.int64), np.where(held & possible, best_cost, np.inf)
 
 
-def _fed_back(
+def fed_back(
     problem: Quadratic,
     ideal: np.ndarray,
     mean: np.ndarray,

@@ -130,12 +130,16 @@ def bound_steps(texts: Sequence[str]) -> list[tuple[str, Step, dict[str, Any]]]:
             kind = str if known[key] is None else type(known[key])
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise AccelsimError(f"recipe: {text!r}: {key} must be of type {kind.__name__}, not {value!r}")
-            if key in _LEAST and value < _LEAST[key]:
-                raise AccelsimError(f"recipe: {text!r}: {key} must be at least {_LEAST[key]}")
-            if key in _POSITIVE and not 0 < value < float("inf"):
-                raise AccelsimError(f"recipe: {text!r}: {key} must be greater than 0")
+            _check_size(text, key, value)
         found.append((text, function, arguments))
     return found
+
+
+def _check_size(text: str, key: str, value: Any) -> None:
+    if key in _LEAST and value < _LEAST[key]:
+        raise AccelsimError(f"recipe: {text!r}: {key} must be at least {_LEAST[key]}")
+    if key in _POSITIVE and not 0 < value < float("inf"):
+        raise AccelsimError(f"recipe: {text!r}: {key} must be greater than 0")
 
 
 def run_steps(draft: Draft, texts: Sequence[str], rewritten: dict[tuple[str, ...], Observation]) -> Draft:
