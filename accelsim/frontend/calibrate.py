@@ -13,8 +13,8 @@ from accelsim.frontend.groups import quantize_by_group, sum_scale
 from accelsim.frontend.observe import Observation, described
 from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.constant import Constant
-from accelsim.frontend.operators.embedding import token_grids
 from accelsim.frontend.operators.mac import Linear
+from accelsim.frontend.operators.mask_inputs import MASK_GRID, whole_grids
 from accelsim.frontend.operators.transpose_conv import MAC_LAYERS
 from accelsim.frontend.ranges import weight_limits
 from accelsim.profiles import NumericProfile, load_profile
@@ -47,7 +47,7 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
     raw = raw_outputs(graph, config)
     residual = _residual_operands(graph)
     grids, profile = config.activation_grids, load_profile(config.profile)
-    makers, tokens = {node.name: node for node in graph.nodes}, token_grids(graph, seen.owners)
+    makers, whole = {node.name: node for node in graph.nodes}, whole_grids(graph, seen.owners)
     layers = {node.name: node.layer for node in graph.nodes} | {ref.name: "input" for ref in graph.inputs}
     groups: dict[str, list[str]] = {}
     for name, owner in seen.owners.items():
@@ -61,8 +61,13 @@ def activation_params(seen: Observation, config: QuantConfig) -> dict[str, Quant
             bits = max(bits, config.residual_bits)
         if config.output_bits is not None and any(name in graph.outputs for name in members):
             bits = config.output_bits
-        if owner in tokens:
-            params.update(dict.fromkeys(members, tokens[owner]))
+        if owner in whole:
+            low, high = seen.limits[owner]
+            if whole[owner] == MASK_GRID and (low < 0 or high > 1):
+                raise AccelsimError(
+                    f"{described(graph)[owner]} is a mask with values {low:g} .. {high:g}; only 0 and 1"
+                )
+            params.update(dict.fromkeys(members, whole[owner]))
             continue
         lower, upper = seen.limits[owner]
         if lower == upper and owner in makers and makers[owner].operator is Constant:

@@ -27,7 +27,7 @@ _PURE = frozenset(
         "logical_or lt masked_fill matmul max maximum mean min minimum mm mul ne",
         "neg new_full new_ones new_zeros ones ones_like outer permute pow reciprocal remainder repeat",
         "repeat_interleave reshape rsqrt rsub scalar_tensor select sigmoid sin slice softmax split sqrt",
-        "squeeze stack sub sum t tanh tile to transpose tril triu type_as",
+        "split_with_sizes chunk unbind narrow squeeze stack sub sum t tanh tile to transpose tril triu type_as",
         "unflatten unsqueeze view where zeros zeros_like",
     )
     for word in line.split()

@@ -108,7 +108,7 @@ class _Translation:
             self.values[node.name] = evaluated(node, *self._looked_up(node))
             if any(argument.name in self.learned for argument in node.all_input_nodes):
                 self.learned.add(node.name)
-        elif functional(node.target) in _IDENTITIES:
+        elif functional(node.target) in _IDENTITIES and not self._becomes_mask(node):
             self.values[node.name] = self.values[node.args[0].name]
         else:
             self._operator(node)
@@ -138,6 +138,8 @@ class _Translation:
             self.values[node.name] = node.meta.get("val")
             return
         source = self.values[node.args[0].name]
+        if node.args[0].name in self.learned:
+            self.learned.add(node.name)
         # the other results of batch norm and its like are never read
         self.values[node.name] = source[node.args[1]] if isinstance(source, (list, tuple)) else source
 
@@ -151,6 +153,12 @@ class _Translation:
         value = self.values[node.name]
         return isinstance(value, Ref) or (isinstance(value, (list, tuple)) and any(isinstance(v, Ref) for v in value))
 
+    def _becomes_mask(self, node: Any) -> bool:
+        """Whether numbers become booleans."""
+        source = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], torch.fx.Node) else None
+        types = [getattr(value, "dtype", None) for value in (source, node.meta.get("val"))]
+        return functional(node.target) in _IDENTITIES and torch.bool not in types[:1] and types[1] == torch.bool
+
     def _looked_up(self, node: Any) -> tuple[list[Any], dict[str, Any]]:
         def look_up(value: Any) -> Any:
             return self.values[value.name]
@@ -162,7 +170,8 @@ class _Translation:
 
     def _operator(self, node: Any) -> None:
         layer, where = provenance(node)
-        operator = OPERATORS.get(functional(node.target))
+        mask = self._becomes_mask(node)  # as if compared with 0
+        operator = OPERATORS.get(torch.ops.aten.ne.Scalar if mask else functional(node.target))
         try:
             if operator is None:
                 raise Reject("")
@@ -239,6 +248,11 @@ class _Translation:
             else:
                 value = argument.default_value
             found[argument.name] = torch.fx.map_arg(value, look_up) if _holds_nodes(value) else value
+        if isinstance(found.get("attn_mask"), Ref):
+            source = next(n for n in node.all_input_nodes if self.values[n.name] is found["attn_mask"])
+            found["mask_dtype"] = source.meta["val"].dtype
+        if self._becomes_mask(node):
+            found["other"] = 0
         return {name: list(v) if isinstance(v, (list, tuple)) else v for name, v in found.items()}
 
     def _constant(self, source: Any, tensor: torch.Tensor, user: Any) -> Ref:

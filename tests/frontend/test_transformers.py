@@ -136,6 +136,25 @@ def test_close_to_float_and_equal_to_the_reference(name: str, tmp_path) -> None:
     np.testing.assert_array_equal(run.output, slow.output)
 
 
+def test_a_decoder_layer_reads_what_was_encoded() -> None:
+    """torch's own: causal self-attention, attention to another sequence by one packed weight."""
+
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerDecoderLayer(16, 2, 32, batch_first=True)
+
+        def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, memory, tgt_mask=nn.Transformer.generate_square_subsequent_mask(5), tgt_is_causal=True)
+
+    torch.manual_seed(0)
+    model, inputs = _lively(Reads()), (REAL, torch.randn(48, 7, 16))
+    graph = acs.from_torch(model, inputs)
+    assert acs.evaluate(graph, (inputs, None), float_model=model, activity_samples=0).sqnr_db > 28
+    codes = [acs.simulate(graph, tuple(x[:2].numpy() for x in inputs), backend=b) for b in ("numba", "reference")]
+    np.testing.assert_array_equal(codes[0].output, codes[1].output)
+
+
 def test_a_written_norm_is_one_operator() -> None:
     torch.manual_seed(0)
     graph = acs.from_torch(WrittenNorm().eval(), REAL)
@@ -250,7 +269,7 @@ def test_what_is_not_supported_names_the_layer() -> None:
             q = x.view(x.shape[0], 5, 2, 8).transpose(1, 2)
             return F.scaled_dot_product_attention(q, q, q, attn_mask=q @ q.mT)
 
-    with pytest.raises(AccelsimError, match="a mask that is computed from the network's inputs"):
+    with pytest.raises(AccelsimError, match="added to the scores is computed from the network's inputs"):
         acs.from_torch(OwnMask(), REAL)
 
     class Length(nn.Module):

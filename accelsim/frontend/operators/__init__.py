@@ -11,6 +11,7 @@ from accelsim.frontend.operators import (  # noqa: F401
     gathering,
     lines,
     mac,
+    mask_inputs,
     norm,
     padding,
     pool,

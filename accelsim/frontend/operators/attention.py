@@ -213,7 +213,9 @@ class Attention:
         if arguments.get("is_causal"):
             parameters["keep"] = torch.ones(q.shape[-2], k.shape[-2]).tril()
         elif isinstance(mask, Ref):
-            raise Reject("a mask that is computed from the network's inputs")
+            if arguments.get("mask_dtype") != torch.bool:
+                raise Reject("what is added to the scores is computed from the network's inputs; booleans may be")
+            inputs = (*inputs, mask)
         elif isinstance(mask, torch.Tensor):
             parameters |= _mask_parameters(mask, (*q.shape[:-1], k.shape[-2]))
         return Captured(inputs, attributes, parameters)
@@ -221,7 +223,7 @@ class Attention:
     @staticmethod
     def decompose(node: FloatNode) -> tuple[FloatNode, ...]:
         """Scores, perhaps a bias, probabilities, and their product with the values: each with a grid of its own."""
-        q, k, v = node.inputs
+        q, k, v, *mask = node.inputs
         shape = (*node.shape[:-1], k.shape[-2])
         gain, bias, keep = node.attributes["gain"], node.parameters.get("bias"), node.parameters.get("keep")
         nodes = []
@@ -240,7 +242,7 @@ class Attention:
             scores = part("biased", operator=Add, inputs=(scores, added))
         parameters = {} if keep is None else {"keep": keep}
         attributes = {"gain": gain if bias is None else 1.0}
-        probabilities = part("softmax", operator=Softmax, inputs=(scores,), attributes=attributes,
+        probabilities = part("softmax", operator=Softmax, inputs=(scores, *mask), attributes=attributes,
                              parameters=parameters)  # fmt: skip
         product = {"transpose": False, "gain": 1.0}
         return (*nodes, replace(node, operator=MatMul, inputs=(probabilities, v), attributes=product, parameters={}))

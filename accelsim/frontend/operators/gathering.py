@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from accelsim.frontend.batch_place import axis_of, place_of, rank_of
 from accelsim.frontend.float_graph import FloatNode, Ref
+from accelsim.frontend.operators.mask_inputs import rows_of_mask
+from accelsim.frontend.operators.shape import Reshape
 from accelsim.frontend.registry import Captured, Reject, lowers, tensor
 from accelsim.ops.lookup import Gather
 
@@ -77,6 +80,9 @@ class Index(_Gathered):
 
     @staticmethod
     def capture(arguments: dict[str, Any], value: Any) -> Captured | Ref:
+        rows = rows_of_mask(arguments, value)
+        if rows is not None:
+            return replace(rows, operator=Reshape)
         x = tensor(arguments["self"], "the input")
         given = [(dim, index) for dim, index in enumerate(arguments["indices"]) if index is not None]
         if len(given) != 1 or getattr(given[0][1], "ndim", 0) != 1:

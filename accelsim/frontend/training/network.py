@@ -17,7 +17,7 @@ from accelsim.frontend.config import QuantConfig
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.lower import Lowering
 from accelsim.frontend.observe import grid_owners, shares_grid
-from accelsim.frontend.operators.embedding import token_grids
+from accelsim.frontend.operators.mask_inputs import whole_grids
 from accelsim.frontend.training.grids import LearnedGrid
 from accelsim.frontend.training.layers import Effective, TrainedLayer
 from accelsim.frontend.training.operands import Operands
@@ -68,7 +68,7 @@ class PreparedNetwork(nn.Module):
         self.name = name
         self.notes = notes
         self.batch_norm_frozen = False
-        self.tokens = {ref.name for ref in graph.inputs} & set(token_grids(graph, grid_owners(graph)))
+        self.whole = {ref.name for ref in graph.inputs} & set(whole_grids(graph, grid_owners(graph)))
         self._layer_of = {node: _key(layer) for node, layer in layer_of.items()}
         self._operands_of = {node: _key(owner) for node, owner in operands_of.items()}
         self._grid_of = {tensor: _key(grid) for tensor, grid in grid_of.items()}
@@ -245,7 +245,7 @@ class _Step:
         if not torch.isfinite(x).all():
             raise AccelsimError(f"input {name!r} holds NaN or infinite values")
         params = self.params[name]
-        if name in self.network.tokens:  # numbers of rows: codes as they are
+        if name in self.network.whole:  # tokens and masks: codes as they are
             self.codes[name] = checked_codes(name, x.detach().cpu().long().numpy(), params)
             return x
         x = x.float()

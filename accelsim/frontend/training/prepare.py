@@ -18,7 +18,7 @@ from accelsim.frontend.config import QuantConfig, as_config
 from accelsim.frontend.float_graph import FloatGraph, FloatNode
 from accelsim.frontend.observe import Observation, shares_grid
 from accelsim.frontend.operators import mac
-from accelsim.frontend.operators.embedding import token_grids
+from accelsim.frontend.operators.mask_inputs import whole_grids
 from accelsim.frontend.recipes.draft import Draft, Progress
 from accelsim.frontend.training.grids import LearnedGrid
 from accelsim.frontend.training.layers import BATCH_NORM, BatchNorm, TrainedLayer
@@ -261,8 +261,8 @@ def _grids(draft: Draft, learn_scales: bool, learn_zero_points: bool) -> tuple[d
     profile = load_profile(draft.config.profile)
     shapes = draft.graph.shapes()
     symmetric = draft.config.symmetric_activations or profile.symmetric
-    makers, tokens = {node.name: node for node in draft.graph.nodes}, token_grids(draft.graph, draft.seen.owners)
-    held = {owner for owner in shapes if owner in tokens or _prescribed(makers.get(owner), draft)}
+    makers, whole = {node.name: node for node in draft.graph.nodes}, whole_grids(draft.graph, draft.seen.owners)
+    held = {owner for owner in shapes if owner in whole or _prescribed(makers.get(owner), draft)}
     grid_of = {name: draft.seen.owners[name] for name in draft.activations}
     grids = {
         owner: LearnedGrid(
