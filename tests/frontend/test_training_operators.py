@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from trained_networks import check, narrow, train
 
 import accelsim as acs
+from accelsim.frontend.operators.transpose_conv import exchanged
 from accelsim.frontend.sequence_networks import Block, Decoder, digit_sequences
 
 
@@ -169,6 +170,24 @@ def test_gradients_are_those_of_the_float_network() -> None:
         assert (found - wanted).norm() < 0.1 * wanted.norm(), name  # the largest value of a range may clip
 
 
+def test_gradients_of_transpose_convolutions() -> None:
+    """In groups, with dilation, behind batch norm: of weights, and of what lies before them."""
+    model, x = network("wider")
+    prepared = acs.prepare_qat(
+        model, x, weight_bits=14, activation_bits=14, residual_bits=14, ranges="min-max", bias_correction=False,
+        spec=narrow(48, "wrap"), batch_norm="double-forward",
+    )  # fmt: skip
+    prepared.freeze_batch_norm()
+    for module in (model, prepared):
+        module(x).square().sum().backward()
+    for name, groups in (("up", 1), ("odd", 2)):
+        found, own = prepared.layer(name).weight.grad, model.get_submodule(name).weight.grad
+        wanted = exchanged(own, groups)
+        assert found.shape == wanted.shape and (found - wanted).norm() < 0.1 * wanted.norm(), name
+    found, wanted = prepared.layer("down").weight.grad, model.down.weight.grad
+    assert (found - wanted).norm() < 0.1 * wanted.norm()
+
+
 def test_transformers_are_ordinary_modules_too() -> None:
     """State, copies and gradient checkpointing, embeddings and norms included; tokens choose rows."""
     model, x = network("sentences")
@@ -203,6 +222,8 @@ def test_grids_that_a_runtime_prescribes_stay() -> None:
     (softmax,) = (op for op in graph.ops if op.kind == "masked_softmax")
     assert graph.tensors[softmax.output].params == acs.QuantParams(2.0**-8, -128)
     assert graph.tensors[graph.inputs[0]].params == acs.QuantParams(1.0, 0, 4, signed=False)
+    for held in (softmax.output, graph.inputs[0]):
+        assert not any(p.requires_grad for p in prepared.grid(held).parameters())
 
 
 def test_calls_of_one_norm_share_its_weights() -> None:
