@@ -202,6 +202,21 @@ def test_wide_activations_come_closer() -> None:
         assert acs.evaluate(graph, (x, None), float_model=model, activity_samples=0).sqnr_db > least_db + 6, name
 
 
+def test_products_of_wide_operands_in_wide_accumulators() -> None:
+    """16 by 16 bits overflow 32-bit accumulators, and come close to float in 48 bits."""
+
+    class Heads(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.scaled_dot_product_attention(x, x, x)
+
+    graph = acs.from_torch(Heads(), REAL, activation_bits=16)
+    wide = acs.load_spec("edge-16x16").replace(**{"array.accumulators.bits": 48})
+    assert acs.evaluate(graph, (REAL, None), wide, float_model=Heads(), activity_samples=0).sqnr_db > 70
+    fast, slow = (acs.simulate(graph, REAL[:2].numpy(), wide, backend=b) for b in ("numba", "reference"))
+    np.testing.assert_array_equal(fast.output, slow.output)
+    assert any(event.outputs_with_events for event in acs.simulate(graph, REAL.numpy()).events)
+
+
 def test_a_masked_place_counts_for_nothing() -> None:
     """What the mask hides may be any code: the outputs do not change by one."""
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from accelsim.frontend.operators.arithmetic import Add
 from accelsim.frontend.operators.constant import Constant
 from accelsim.frontend.operators.functions import numerics_of
 from accelsim.frontend.operators.mac import Linear
+from accelsim.frontend.operators.product import WIDE_SCHEME, largest
 from accelsim.frontend.registry import Captured, Reject, lowers, parameter, tensor
 from accelsim.ops.arithmetic import Requantize as IntegerRequantize
 from accelsim.ops.batch_matmul import BatchMatMul
@@ -66,6 +67,11 @@ class MatMul:
         # runtimes without an operator of its own multiply two activations as they do weights
         numerics = numerics_of(to.profile, "batch_matmul") or to.profile.operator("linear")
         numerics = numerics.for_activations(max(a.bits, b.bits))
+        scales = (a.scale * node.attributes["gain"], b.scale, y.scale)
+        requantizer = to.requantizer(node, numerics, scales)
+        if largest(a) * largest(b) * node.inputs[0].shape[-1] > requantizer.bound().accumulator_range()[1].min():
+            # two operands of 16 bits: their runtimes sum in 64
+            requantizer = to.requantizer(node, replace(numerics, scheme=WIDE_SCHEME), scales)
         to.add(
             node,
             BatchMatMul(
@@ -74,7 +80,7 @@ class MatMul:
                 b_zero_point=b.zero_point,
                 transpose_a=False,
                 transpose_b=node.attributes["transpose"],
-                requantizer=to.requantizer(node, numerics, (a.scale * node.attributes["gain"], b.scale, y.scale)),
+                requantizer=requantizer,
             ),
         )
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-_WIDE_SCHEME = "tflite-int16x8"
+#: stands in where values are wider than the 32 bits of a profile's own scheme
+WIDE_SCHEME = "tflite-int16x8"
 
 
 @lowers()
@@ -71,7 +72,7 @@ class Hardsigmoid(Affine):
         return replace(line, clamp=(0.0, 1.0), operator=Hardsigmoid)
 
 
-def _largest(params: QuantParams) -> int:
+def largest(params: QuantParams) -> int:
     """The largest distance of a code from its zero point."""
     return max(params.qmax - params.zero_point, params.zero_point - params.qmin)
 
@@ -109,8 +110,8 @@ class Mul:
         a, b, y = (to.params(t) for t in (*node.inputs, node))
         scales, numerics = (a.scale, b.scale, y.scale), to.profile.operator("mul")
         requantizer = to.requantizer(node, numerics, scales)
-        if _largest(a) * _largest(b) > requantizer.bound().accumulator_range()[1].min():
-            requantizer = to.requantizer(node, replace(numerics, scheme=_WIDE_SCHEME), scales)
+        if largest(a) * largest(b) > requantizer.bound().accumulator_range()[1].min():
+            requantizer = to.requantizer(node, replace(numerics, scheme=WIDE_SCHEME), scales)
         zero_points = {"a_zero_point": a.zero_point, "b_zero_point": b.zero_point}
         to.add(node, IntegerMul(**to.names(node, broadcast=True), **zero_points, requantizer=requantizer))
 
