@@ -13,9 +13,11 @@ ORDERS = ("columns", "rows", "vectors")
 
 def float_average_pool(
     x, *, window, stride, padding, divisor: str, order: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128,
-    qmax=127,
+    qmax=127, values=None, lowest: int = 0,
 ) -> np.ndarray:  # fmt: skip
     """Average of each window of (N, H, W, C) codes: dequantized, summed in float32, divided, quantized (E35).
+
+    values: float32, what the codes from `lowest` on stand for, where that is a function of what their grid says.
 
     order: of the sum. "columns": down each column of the window, then over its columns; "rows": number after number,
     row by row; "vectors": of a window that is the whole image, in vectors of 4 numbers, then what is left.
@@ -27,7 +29,8 @@ def float_average_pool(
     check_windows(x.shape, window, stride, padding)
     check_order(order, x.shape, window, padding)
     sx, so = positive("x_scale", x_scale, _F), positive("scale", scale, _F)
-    real = (x.astype(np.int64) - x_zero_point).astype(_F) * sx
+    centred = x.astype(np.int64) - (x_zero_point if values is None else lowest)
+    real = centred.astype(_F) * sx if values is None else chosen(values, centred)
     if order == "vectors":
         total, count = _whole(real), _F(window[0] * window[1])
     else:
@@ -36,6 +39,13 @@ def float_average_pool(
         count = _F(window[0] * window[1]) if divisor == "window" else count
     code = np.rint(np.clip(total / count / so, _F(qmin - zero_point), _F(qmax - zero_point)))
     return (code.astype(np.int64) + zero_point).astype(domain.narrowest_dtype(qmin, qmax))
+
+
+def chosen(values, places: np.ndarray) -> np.ndarray:
+    """float32 numbers by place. ValueError where the table has no such place or is not float32."""
+    if values.dtype != _F or values.ndim != 1 or places.min(initial=0) < 0 or places.max(initial=0) >= len(values):
+        raise ValueError(f"float_average_pool: a table of {values.dtype} {values.shape} for the codes of its input")
+    return values[places]
 
 
 def check_windows(shape, window, stride, padding) -> None:

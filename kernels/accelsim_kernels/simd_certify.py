@@ -12,7 +12,7 @@ import functools
 from llvmlite import ir
 
 from accelsim_kernels.simd import ENGINES
-from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
+from accelsim_kernels.simd_ir import INT, WORD, count_up, define, hidden, intrinsic, load, splat, store
 from accelsim_kernels.simd_tile import ARGUMENTS, dot
 
 
@@ -27,7 +27,7 @@ def certify_tile(engine_name: str, watched: bool, rows: int, vectors: int) -> st
     zero, width = ir.Constant(ints, None), engine.lanes * 4
     low_word, high_word, final, events, chunk = (load(b, b.add(given["extra"], WORD(8 * i)), WORD) for i in range(5))
     low, high = (splat(b, b.trunc(value, INT), engine.lanes) for value in (low_word, high_word))
-    mask = splat(b, b.trunc(given["mask"], INT), engine.lanes)
+    mask = hidden(b, splat(b, b.trunc(given["mask"], INT), engine.lanes))
     walk = _walker(module, engine_name, watched, vectors)
     bases = [b.add(given["a"], load(b, b.add(given["row_offsets"], WORD(8 * i)), WORD)) for i in range(rows)]
 

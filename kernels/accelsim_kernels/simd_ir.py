@@ -32,6 +32,17 @@ def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return b.shuffle_vector(single, single, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
 
 
+def hidden(b: ir.IRBuilder, vector: ir.Value) -> ir.Value:
+    """The vector itself, in an x86 register, so that LLVM does not see that all its lanes are equal.
+
+    Else it turns broadcast(load) ^ splat into broadcast(load ^ scalar): two instructions more per activation where the
+    load could broadcast by itself. Worth 1 % of VPDPBUSD tiles, 16 % of VPMADDWD tiles.
+    """
+    register = "v" if vector.type.count * vector.type.element.width == 512 else "x"
+    same = ir.FunctionType(vector.type, [vector.type])
+    return b.call(ir.InlineAsm(same, "", f"={register},0", side_effect=False), [vector])
+
+
 def intrinsic(b: ir.IRBuilder, name: str, *args: ir.Value, result: ir.Type | None = None) -> ir.Value:
     """Call an LLVM intrinsic; its result has the type of the first argument unless given."""
     function = b.module.globals.get(name)

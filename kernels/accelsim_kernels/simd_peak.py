@@ -8,8 +8,8 @@ from accelsim_kernels.simd import ENGINES
 from accelsim_kernels.simd_ir import INT, count_up, define, load, splat, store
 from accelsim_kernels.simd_tile import dot
 
-#: independent sums: enough that none waits for itself
-SUMS = 24
+#: independent sums: enough that none waits for itself, few enough for 16 registers
+SUMS = 12
 
 
 def peak(engine_name: str) -> str:

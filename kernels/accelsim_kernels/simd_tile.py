@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from accelsim_kernels.simd import ENGINES, Engine
 from accelsim_kernels.simd_codes import Codes
-from accelsim_kernels.simd_ir import INT, WORD, count_up, define, intrinsic, load, splat, store
+from accelsim_kernels.simd_ir import INT, WORD, count_up, define, hidden, intrinsic, load, splat, store
 
 #: arguments of a tile, all int64: addresses, the number of steps, bytes between output rows, and a mask that is
 #: xored to four bytes of activations (0x80808080 makes int8 unsigned, 0x80008000 makes uint16 signed)
@@ -66,6 +66,8 @@ def _sums(
     sums_type, width = ir.VectorType(INT, engine.lanes), engine.lanes * 4
     bases = [b.add(given["a"], load(b, b.add(given["row_offsets"], WORD(8 * i)), WORD)) for i in range(rows)]
     mask = splat(b, b.trunc(given["mask"], INT), engine.lanes)
+    if engine.name != "portable":
+        mask = hidden(b, mask)
     start = [load(b, b.add(given["initial"], WORD(width * j)), sums_type) for j in range(vectors)]
 
     def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:

@@ -55,7 +55,7 @@ def float_pair(
 
 def float_average_pool(
     x, *, window, stride, padding, divisor: str, order: str, x_scale, scale, x_zero_point=0, zero_point=0, qmin=-128,
-    qmax=127,
+    qmax=127, values=None, lowest: int = 0,
 ) -> np.ndarray:  # fmt: skip
     """As accelsim_kernels.float_average_pool."""
     x = domain.codes("x", x)
@@ -64,11 +64,15 @@ def float_average_pool(
     rows, columns = ((x.shape[1 + i] + sum(padding[i]) - window[i]) // stride[i] + 1 for i in (0, 1))
     sx, so = _scale(x_scale), _scale(scale)
     out = np.empty((x.shape[0], rows, columns, x.shape[3]), domain.narrowest_dtype(qmin, qmax))
+
+    def number(code: int) -> Fraction:
+        return _single((code - x_zero_point) * sx) if values is None else Fraction(float(values[code - lowest]))
+
     for n, oy, ox, c in np.ndindex(out.shape):
         top, left = oy * stride[0] - padding[0][0], ox * stride[1] - padding[1][0]
         ys = [y for y in range(top, top + window[0]) if 0 <= y < x.shape[1]]
         xs = [v for v in range(left, left + window[1]) if 0 <= v < x.shape[2]]
-        real = lambda i, j, n=n, c=c: _single((int(x[n, i, j, c]) - x_zero_point) * sx)  # noqa: E731
+        real = lambda i, j, n=n, c=c: number(int(x[n, i, j, c]))  # noqa: E731
         if order == "rows":
             total = _in_order(real(i, j) for i in ys for j in xs)
         elif order == "vectors":
