@@ -18,8 +18,9 @@ from accelsim.frontend.decompose import decomposed, joined_reshapes
 from accelsim.frontend.float_graph import FloatGraph, check_finite
 from accelsim.frontend.lines import lines_as_images
 from accelsim.frontend.masks import join_masks
+from accelsim.frontend.program_nodes import in_place
 from accelsim.frontend.tokens import as_tokens
-from accelsim.frontend.translate import Unsupported, in_place, translate, unknown_operators
+from accelsim.frontend.translate import Unsupported, translate, unknown_operators
 from accelsim.frontend.written_norms import joined_norms
 
 

@@ -13,6 +13,7 @@ from accelsim.frontend.batch_place import FIRST, batched_shape, followed, place_
 from accelsim.frontend.constants import evaluated, foldable, of_each_sample
 from accelsim.frontend.float_graph import FloatGraph, FloatNode, Ref, rewrite
 from accelsim.frontend.operators.constant import Constant
+from accelsim.frontend.program_nodes import alive_nodes, functional, in_place, provenance
 from accelsim.frontend.registry import OPERATORS, Captured, Operator, Reject, operator_names
 
 # torch operators that change nothing at inference
@@ -79,7 +80,7 @@ class _Translation:
         self.learned = set(signature.inputs_to_parameters)
 
     def graph(self) -> FloatGraph:
-        alive = _alive(self.program.graph)
+        alive = alive_nodes(self.program.graph)
         for node in self.program.graph.nodes:
             if node in alive:
                 self._take(node)
@@ -290,31 +291,6 @@ def _holds_nodes(value: Any) -> bool:
     return isinstance(value, torch.fx.Node)
 
 
-def _alive(graph: Any) -> set[Any]:
-    """fx nodes that an output depends on, and those that write to their operands."""
-    alive: set[Any] = set()
-    for node in reversed(graph.nodes):
-        writes = node.op == "call_function" and in_place(node.target)
-        if node.op in ("placeholder", "output") or writes or node in alive:
-            alive.add(node)
-            alive.update(node.all_input_nodes)
-    return alive
-
-
-def in_place(target: Any) -> bool:
-    schema = getattr(target, "_schema", None)
-    return schema is not None and any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
-
-
-def functional(target: Any) -> Any:
-    """aten.relu for aten.relu_: the operator that computes the same without writing to its input."""
-    packet = str(target).split(".")[1]
-    if not (in_place(target) and packet.endswith("_")):
-        return target
-    found = getattr(torch.ops.aten, packet[:-1], None)
-    return getattr(found, target._overloadname, target)
-
-
 def _static_shape(value: Any) -> tuple[int, ...]:
     """Shape without the batch; only the batch may be dynamic."""
     shape = tuple(value.shape)
@@ -336,19 +312,6 @@ def _stand_in(node: Any) -> Any:
 
     value = node.meta.get("val")
     return [ref(each) for each in value] if isinstance(value, (list, tuple)) else ref(value)
-
-
-def provenance(node: Any) -> tuple[str, str]:
-    """(module path, "module path, file:line: source") of an fx node."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = re.sub(r"@\d+", "", stack[-1][0]) if stack else ""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/nn/" not in frame[0] and "/torch/_" not in frame[0]]
-    place = ""
-    if own or frames:
-        file, line, source = (own or frames)[-1]
-        place = f", {file}:{line}: {source.strip()}"
-    return path, (f"module {path!r}" if path else "the root module") + place
 
 
 def _join(path: str, name: str) -> str:
