@@ -153,6 +153,8 @@ def _pair(build: Build, op: Any) -> None:
 
 @writes("average_pool2d", "float_average_pool", "max_pool2d")
 def _pool(build: Build, op: Any) -> None:
+    if getattr(op, "values", None) is not None:
+        raise op.refuse("takes an average of a function of its codes")
     (top, bottom), (left, right) = op.padding
     more = {} if op.kind == "max_pool2d" else {"count_include_pad": int(op.divisor == "window")}
     real = build.node("AveragePool" if more else "MaxPool", [build.read(op, image=True)], f"{op.name}.real",

@@ -10,7 +10,7 @@ import numpy as np
 
 from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
-from accelsim.importers.onnx_compose import compose
+from accelsim.importers.onnx_compose import averaged, compose
 from accelsim.importers.onnx_file import FileNode, FileValue
 from accelsim.importers.onnx_fold import FOLDS, fold
 from accelsim.importers.onnx_look_up import look_up, to_whole
@@ -207,7 +207,7 @@ def _pend(node: FileNode, inputs: list, to: Lowering) -> None:
         low, high = max(unit.lower, lower), min(unit.upper, upper)
         to.values[output] = Pending(replace(unit, lower=min(low, high), upper=high, output=output), merged.moves)
         return
-    composed = compose(node, inputs)
+    composed = compose(node, inputs) or averaged(node, inputs, to)
     if composed is not None:
         to.values[output] = composed
         return

@@ -9,6 +9,8 @@ import numpy as np
 
 from accelsim.importers.onnx_file import FileNode
 from accelsim.importers.onnx_functions import COMPOSED, is_function, real_codes, real_function
+from accelsim.importers.onnx_lowering import Lowering
+from accelsim.importers.onnx_quantizers import moved
 from accelsim.importers.onnx_values import Codes, Pending, Real, RealKnown, Unit
 
 #: moves that a function behind them cannot be put before: a maximum, and a constant around an image
@@ -42,6 +44,20 @@ def compose(node: FileNode, inputs: list[Any]) -> Pending | None:
         values = real_function(node.kind, node.attributes, operands[0]) if unary else _PAIRS[node.kind](*operands)
     values = np.broadcast_to(values.astype(np.float32), real_codes(source.params).shape)
     return Pending(Unit(node, COMPOSED, (source,), node.outputs[0], None, values=values), *moves)
+
+
+def averaged(node: FileNode, inputs: list[Any], to: Lowering) -> Pending | None:
+    """An average of a function of one code, summed as the float node does; None where it is of anything else."""
+    (value,) = inputs if len(inputs) == 1 else (None,)
+    source = _source(value)
+    if node.kind not in ("AveragePool", "GlobalAveragePool") or source is None or value is source:
+        return None
+    if any(move.kind in _FIRST for move in value.moves):
+        return None
+    values = _values(value)
+    if value.moves:
+        source = Real(moved(source.codes, value.moves, f"{node.outputs[0]}.moved", to), source.params)
+    return Pending(Unit(node, node.kind, (source,), node.outputs[0], None, values=values))
 
 
 def _source(value: Any) -> Real | None:

@@ -151,8 +151,8 @@ def average_pool(unit: Unit, to: Lowering) -> None:
 def global_average_pool(unit: Unit, to: Lowering) -> None:
     x = unit.activation(0)
     refuse_unless(len(x.codes.shape) == 3, "only images are pooled: (N, C, H, W)")
-    if to.literal(unit):
-        size = x.codes.shape[1:]
+    if to.literal(unit) or unit.values is not None:
+        size = image_size(x.codes, unit.node.attributes)
         _pool(unit, to, {"window": size, "stride": size, "padding": ((0, 0), (0, 0)), "divisor": "valid"}, "vectors")
     else:
         _mean(unit, to, (0, 1) if unit.node.attributes.get("channels_last", 0) else (1, 2), True)
@@ -173,10 +173,10 @@ def _pool(unit: Unit, to: Lowering, geometry: dict[str, Any], order: str) -> Non
     x, y = unit.activation(0), unit.grid
     layout = images(unit.node.attributes)
     source = [to.place(x.codes, layout)]
-    if to.literal(unit):
+    if to.literal(unit) or unit.values is not None:  # of a function of codes: what is averaged is real
         grids = {"x_zero_point": x.params.zero_point, "x_scale": x.params.scale, "zero_point": y.zero_point}
         to.emit(FloatAveragePool, unit.node, source, unit.output, y, layout, **geometry, **grids, **unit.clamp,
-                order=order, scale=y.scale)  # fmt: skip
+                order=order, scale=y.scale, values=unit.values, lowest=x.params.qmin)  # fmt: skip
         return
     numerics = to.numerics("average_pool2d", unit)
     if numerics.arithmetic == "float32":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,14 +53,21 @@ def grid_of_reader(name: str, to: Lowering) -> QuantParams | None:
 
 def settle(pending: Pending, output: str, y: QuantParams | None, to: Lowering) -> None:
     """Lower what was pending, its quantizer met; y: None where it leaves the file as real numbers."""
-    names = [f"{output}.{place}" for place in range(len(pending.moves))] + [output]
-    UNITS[pending.unit.kind](replace(pending.unit, output=names[0], y=y), to)
-    for node, before, after in zip(pending.moves, names, names[1:], strict=False):
-        codes = to.values[before]
-        if np.ndim(codes.params.scale):
-            raise UnsupportedError("moves real numbers with a scale for each channel")
+    first = f"{output}.0" if pending.moves else output
+    UNITS[pending.unit.kind](replace(pending.unit, output=first, y=y), to)
+    if pending.moves:
+        moved(to.values[first], pending.moves, output, to)
+
+
+def moved(codes: Codes, moves: Sequence[FileNode], output: str, to: Lowering) -> Codes:
+    """Codes behind nodes of MOVES that the file has on real numbers."""
+    if np.ndim(codes.params.scale):
+        raise UnsupportedError("moves real numbers with a scale for each channel")
+    for place, node in enumerate(moves):
+        before, after = f"{output}.{place}", output if place == len(moves) - 1 else f"{output}.{place + 1}"
         to.values[before] = Real(codes, codes.params)
-        MOVES[node.kind](replace(node, inputs=(before, *node.inputs[1:]), outputs=(after,)), to, codes)
+        codes = MOVES[node.kind](replace(node, inputs=(before, *node.inputs[1:]), outputs=(after,)), to, codes)
+    return codes
 
 
 def quantize(node: FileNode, to: Lowering) -> None:

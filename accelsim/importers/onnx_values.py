@@ -84,7 +84,7 @@ class Unit:
 
     operands: Real, RealKnown, a constant array, or None where left out. y: grid of the result, None where it leaves
     as real numbers. lower, upper: activations that are merged into it. integer: the file asks for an integer kernel.
-    values: float32, for every code, of a function of one code that several nodes compute.
+    values: float32, for every code, of a function of one code that several nodes compute, or that is averaged.
     """
 
     node: FileNode

@@ -70,9 +70,12 @@ def lower_tflite(file: TfliteFile, profile: str = DEFAULT_PROFILE) -> LoweredFil
     walk = Walk(file, numerics)
     try:
         graph = walk.graph(Path(file.path).stem, notes)
-    except AccelsimError:
+    except AccelsimError as error:
         if walk.to.batch == 1:
             raise
         walk = Walk(file, numerics, whole=True)  # what leads its shapes is no batch
-        graph = walk.graph(Path(file.path).stem, notes)
+        try:
+            graph = walk.graph(Path(file.path).stem, notes)
+        except AccelsimError:
+            raise error from None
     return LoweredFile(file, graph, walk.to.sources, walk.to.names, walk.to.batch)

@@ -16,8 +16,9 @@ from accelsim.ops.pool import _Window
 class FloatAveragePool(_Window):
     """Average of each window: dequantized, summed and divided in float32, quantized (E35).
 
-    divisor: "valid" (taps inside the image) or "window" (padding counts as real zeros). order: of the sum, "columns",
-    "rows" or "vectors".
+    values: float32, for every code from `lowest` on, where a function of one code comes before; x_scale and
+    x_zero_point then say nothing. divisor: "valid" (taps inside the image) or "window" (padding counts as real zeros).
+    order: of the sum, "columns", "rows" or "vectors".
     """
 
     kind = "float_average_pool"
@@ -30,6 +31,8 @@ class FloatAveragePool(_Window):
     qmax: int
     x_scale: float
     scale: float
+    values: np.ndarray | None = None
+    lowest: int = 0
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         return Computed(
@@ -46,5 +49,7 @@ class FloatAveragePool(_Window):
                 zero_point=self.zero_point,
                 qmin=self.qmin,
                 qmax=self.qmax,
+                values=self.values,
+                lowest=self.lowest,
             )
         )

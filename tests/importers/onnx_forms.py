@@ -407,3 +407,16 @@ def channels_last_resize(f: Form) -> str:
     x = f.input((3, 4, 5))
     return f.node("Resize", [x, "", f.constant(np.array([1, 2, 3, 1], np.float32))], mode="nearest",
                   coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+
+
+@form
+def average_of_a_function(f: Form) -> str:
+    """The float node's average of what no quantizer has seen: the last layers of MobileNetV3."""
+    y = f.node("HardSwish", [f.input((4, 5, 7), scale=0.06)])
+    return f.node("Flatten", [f.node("GlobalAveragePool", [y])])
+
+
+@form
+def average_of_a_moved_function(f: Form) -> str:
+    y = f.node("Transpose", [f.node("HardSigmoid", [f.input((4, 5, 7))])], perm=[0, 1, 3, 2])
+    return f.node("AveragePool", [y], kernel_shape=[2, 3], pads=[1, 0, 0, 1], strides=[2, 1])

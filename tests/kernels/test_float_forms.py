@@ -67,6 +67,10 @@ def test_average_pool(geometry, divisor, order):
         return
     found = fast.float_average_pool(x, order=order, **how)
     np.testing.assert_array_equal(found, reference.float_average_pool(x, order=order, **how))
+    how |= {"values": np.tanh(np.linspace(-2, 3, 256)).astype(np.float32), "scale": 0.004}
+    found = fast.float_average_pool(x, order=order, **how)
+    assert len(np.unique(found)) > 1
+    np.testing.assert_array_equal(found, reference.float_average_pool(x, order=order, **how))
 
 
 @pytest.mark.parametrize(("arithmetic", "dtype"), [
@@ -121,6 +125,9 @@ def test_what_is_refused():
     how = {"x_scale": 1.0, "scale": 1.0, "divisor": "valid", "order": "columns"}
     with pytest.raises(ValueError, match="window"):
         fast.float_average_pool(x, window=(2, 2), stride=(1, 1), padding=((2, 0), (0, 0)), **how)
+    with pytest.raises(ValueError, match="a table of float32"):
+        window = {"window": (2, 2), "stride": (1, 1), "padding": ((0, 0), (0, 0))}
+        fast.float_average_pool(x, **window, **how, values=np.zeros(9, np.float32), lowest=-128)
     with pytest.raises(ValueError, match="no 'add' in arithmetic 'product'"):
         fast.float_pair(x, x, operation="add", arithmetic="product", a_scale=1, b_scale=1, scale=1)
     with pytest.raises(ValueError, match="8-bit codes"):
