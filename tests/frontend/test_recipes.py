@@ -380,6 +380,20 @@ def test_block_reconstruction_beats_nearest_at_few_bits(network) -> None:
     assert ours > sqnr_db(network, recipe=steps, **config) + 1
 
 
+def test_networks_without_a_block_are_not_left_as_they_are() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return self.one(a) + self.other(b)
+
+    x = (torch.randn(8, 4), torch.randn(8, 4))
+    with pytest.raises(acs.AccelsimError, match=r"network of 2 input\(s\) has none; 'adaround'"):
+        acs.from_torch(Sum(), x, recipe=[*RANGES, "reconstruct(iterations=5)"])
+
+
 def test_blocks_keep_residuals_whole(network) -> None:
     from accelsim.frontend.recipes.blocks import blocks
 

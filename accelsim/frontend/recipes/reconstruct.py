@@ -32,13 +32,18 @@ def reconstruct(
 
     x^: the block's inputs as the already quantized network computes them. drop: the share of activation elements
     (of x^ and inside the block) left real at each step; 0 quantizes all of them. Each block keeps its codes where
-    learning did not bring it closer. All random choices come from `seed`.
+    learning did not bring it closer. All random choices come from `seed`. AccelsimError where there is no block.
     """
     if draft.weights is None or draft.activations is None:
         raise AccelsimError("recipe: 'reconstruct' comes after 'activation-ranges' and 'weight-ranges'")
     if not 0 <= drop < 1:
         raise AccelsimError(f"recipe: reconstruct(drop={drop}): drop must be in [0, 1)")
     found = blocks(draft.graph)
+    if not found:
+        raise AccelsimError(
+            f"recipe: 'reconstruct' learns blocks with one tensor in and one out, and this network of "
+            f"{len(draft.graph.inputs)} input(s) has none; 'adaround' learns layer by layer"
+        )
     draft.report("reconstruction", 0, len(found))
     with one_thread():
         for place, block in enumerate(found):
