@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
+from accelsim_kernels.settings import SettingError
 
 from accelsim.errors import AccelsimError
 from accelsim.extras import installing
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     state = {"debug": False}
     try:
         build()(args=arguments, prog_name="accelsim", obj=state)
-    except AccelsimError as error:
+    except (AccelsimError, SettingError) as error:
         _fail(f"error: {error}", WRONG_USE, state["debug"])
     except ModuleNotFoundError as error:
         command = installing(error.name or "")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from accelsim_kernels._jit import Kernel, address, kernel
+from accelsim_kernels.settings import SettingError
 
 #: the bits of one int64 name the helpers to wake
 _MOST = 60
@@ -39,7 +40,7 @@ def _default() -> int:
     chosen = os.environ.get("ACCELSIM_THREADS")
     if chosen:
         if not chosen.isdecimal() or not 1 <= int(chosen) <= _MOST:
-            raise ValueError(f"ACCELSIM_THREADS must be a number of threads in [1, {_MOST}], not {chosen!r}")
+            raise SettingError(f"ACCELSIM_THREADS must be a number of threads in [1, {_MOST}], not {chosen!r}")
         return int(chosen)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST)

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from accelsim_kernels.settings import SettingError
+
 #: best first; "portable" is plain LLVM vectors without a named instruction
 ISAS = ("avx512vnni", "avx2", "portable")
 _NEEDS = {"avx512vnni": ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), "avx2": ("avx2",), "portable": ()}
@@ -72,7 +74,7 @@ def current() -> str:
     if not chosen:
         return available()[0]
     if chosen not in available():
-        raise ValueError(f"ACCELSIM_ISA={chosen!r}: this machine has {', '.join(available())}")
+        raise SettingError(f"ACCELSIM_ISA={chosen!r}: this machine has {', '.join(available())}")
     return chosen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -140,3 +141,14 @@ def test_a_defect_is_status_3_and_shows_its_traceback_on_demand(cli, monkeypatch
 def test_debug_shows_where_wrong_use_was_found(cli):
     status, _, err = cli("--debug", "presets", "--show", "nothing")
     assert status == 2 and "Traceback" in err
+
+
+@pytest.mark.parametrize(("name", "value"), [("ACCELSIM_ISA", "sse9"), ("ACCELSIM_THREADS", "many")])
+def test_a_wrong_environment_variable_is_wrong_use(name, value):
+    code = "from accelsim.cli import main; main(['doctor'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, name: value}
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {name}")
+    assert done.stdout == ""
