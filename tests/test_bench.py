@@ -9,6 +9,8 @@ import accelsim_kernels
 import numpy as np
 import pytest
 from accelsim_kernels import simd
+from accelsim_kernels._jit import address, kernel
+from accelsim_kernels.simd_peak import shape
 
 from accelsim import bench
 from accelsim.bench import limits
@@ -70,3 +72,20 @@ def test_peers_keep_to_the_limit_or_are_left_out(monkeypatch) -> None:
     assert limits.why_unlimited("torch _int_mm") is None
     monkeypatch.setattr(simd, "current", lambda: "portable")
     assert limits.why_unlimited("torch _int_mm") == "it cannot be limited to portable"
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("isa", simd.available())
+def test_the_peak_does_the_products_that_it_counts(isa: str, narrow: bool) -> None:
+    engine, steps = simd.engine(isa, narrow), 7
+    rows, columns = shape(engine)
+    operands = np.arange(1, 1 + (rows + columns) * engine.lanes, dtype=np.int32).reshape(rows + columns, engine.lanes)
+    given = operands.copy()
+    kernel("simd_peak", "peak", engine.name).call(steps, address(given), 0)
+    parts = [operands.view(kind).reshape(rows + columns, engine.lanes, -1).astype(np.int64)
+             for kind in ((np.uint8, np.int8) if engine.item_bytes == 1 else (np.int16, np.int16))]  # fmt: skip
+    found = np.zeros(engine.lanes, np.int64)
+    for index, (i, j) in enumerate((i, j) for i in range(rows) for j in range(rows, rows + columns)):
+        found ^= steps * (parts[0][i] * parts[1][j]).sum(axis=1) + index
+    np.testing.assert_array_equal(given[0], found)
+    np.testing.assert_array_equal(given[1:], operands[1:])

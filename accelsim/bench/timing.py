@@ -37,14 +37,15 @@ def _timed(run: Callable[[], Any], calls: int) -> float:
 
 
 def peak_gmacs(rounds: int = 5) -> float:
-    """Billions of MAC per second and core of a loop of dot products on registers."""
+    """Billions of MAC per second and core of a loop of dot products on operands in the nearest cache."""
     from accelsim_kernels import simd
     from accelsim_kernels._jit import address, kernel
-    from accelsim_kernels.simd_peak import SUMS
+    from accelsim_kernels.simd_peak import shape
 
     engine = simd.engine(simd.current(), True)
+    rows, columns = shape(engine)
     call, repeats, best = kernel("simd_peak", "peak", engine.name).call, 1 << 16, float("inf")
-    out = np.ones(engine.lanes, np.int32)
+    out = np.ones((rows + columns) * engine.lanes, np.int32)
     for _ in range(rounds):
         best = min(best, _timed(lambda: call(repeats, address(out), 0), 3))
-    return repeats * SUMS * engine.lanes * engine.unit / best / 1e9
+    return repeats * rows * columns * engine.lanes * engine.unit / best / 1e9
