@@ -1,6 +1,6 @@
 """Every ablation of the white paper's tables, repeated on the digits by integer simulation; one report.
 
-    python examples/paper_tables.py                 # all tables, one training seed: tens of minutes on one core
+    python examples/paper_tables.py                 # all tables, one training seed: a quarter of an hour on one core
     python examples/paper_tables.py --seeds 3       # means over three training seeds
     python examples/paper_tables.py --tables 1 5    # some tables only
 
