@@ -37,8 +37,12 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 def match(arrays: Mapping[str, np.ndarray], names: Sequence[str], what: str) -> dict[str, np.ndarray]:
     """An array for every tensor name: of that name, else whose own name is part of it, else the only one there.
 
-    what: "input" or "output"; arrays called so (input, inputs, input0, x …) are looked at before all others.
+    what: "input" or "output"; arrays called so (input, inputs, input0, x …) are looked at before all others. Where no
+    tensor's name says more, input0, input1 … are the file's inputs in their order.
     """
+    places = [f"{what}{index}" for index in range(len(names))]
+    if all(place in arrays for place in places) and not any(key in name for key in arrays for name in names):
+        return {name: arrays[place] for name, place in zip(names, places, strict=True)}
     short = {"input": ("x", "data"), "output": ("y",)}[what]
     likely = {k: v for k, v in arrays.items() if k.startswith(what) or k in short} or dict(arrays)
     found = {}

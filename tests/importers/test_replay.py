@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from single_operators import SINGLE
 from small_files import network
+from tflite_writer import Model
 from typer.testing import CliRunner
 
 import accelsim as acs
@@ -148,6 +149,26 @@ def test_wrong_use(case, tmp_path) -> None:
             acs.replay(*arguments)
     with pytest.raises(acs.AccelsimError, match="something to compare"):
         acs.replay(path, x, detect=True)
+
+
+def test_arrays_by_place(tmp_path) -> None:
+    """input0, input1 … in the file's order, unless the tensors' own names say otherwise."""
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(-128, 128, (3, 5)).astype(np.int8) for _ in range(2))
+    for names, swapped in ((("left", "right"), False), (("my_input1", "my_input0"), True)):
+        m = Model()
+        a, b = m.tensor(names[0], (1, 5), scale=0.05), m.tensor(names[1], (1, 5), scale=0.03)
+        y = m.tensor("y", (1, 5), scale=0.06)
+        m.operator("SUB", [a, b], [y], "SubOptions")
+        path = tmp_path / "sub.tflite"
+        path.write_bytes(m.build([a, b], [y]))
+        np.savez(tmp_path / "x.npz", input0=first, input1=second)
+        given = (second, first) if swapped else (first, second)
+        (truth,) = acs.replay(path, given).outputs.values()
+        (found,) = acs.replay(path, tmp_path / "x.npz").outputs.values()
+        np.testing.assert_array_equal(found, truth)
+    with pytest.raises(acs.AccelsimError, match="which array is the input 'my_input0'"):
+        acs.replay(path, {"input1": first, "input2": second})
 
 
 def test_candidates_are_all_profiles() -> None:
