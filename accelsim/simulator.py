@@ -284,7 +284,7 @@ def _compute(
     try:
         if with_accumulators and isinstance(op, (MacOp, BatchMatMul)):
             accumulator, events = op.accumulate(inputs, kernels, arrays[op.name])
-            return Computed(op.rescale(accumulator, kernels), events), accumulator
+            return Computed(op.codes(inputs, accumulator, events, kernels), events), accumulator
         computed = op.run(inputs, kernels, arrays.get(op.name, {}))
         if not inputs:  # a constant: the same for every sample
             computed = Computed(np.repeat(computed.values, len(next(iter(alive.values()))), axis=0))

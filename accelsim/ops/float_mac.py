@@ -30,11 +30,17 @@ class _FloatSums(Op):
     requantizer: Requantizer
 
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
-        codes = self._sums(inputs, kernels)
         accumulators, events = self.accumulate(inputs, kernels, array)  # type: ignore[attr-defined]
+        return Computed(self.codes(inputs, accumulators, events, kernels), events)
+
+    def codes(
+        self, inputs: Sequence[np.ndarray], accumulators: np.ndarray, events: np.ndarray, kernels: Any
+    ) -> np.ndarray:
+        """Of the float32 sums, whoever else has use for the accumulators."""
+        codes = self._sums(inputs, kernels)
         if events.any():
             codes = np.where(events, self.rescale(accumulators, kernels), codes)  # type: ignore[attr-defined]
-        return Computed(codes, events)
+        return codes
 
     def _sums(self, inputs: Sequence[np.ndarray], kernels: Any) -> np.ndarray:
         raise NotImplementedError

@@ -65,6 +65,12 @@ class MacOp(Op):
             return accumulators
         return kernels.requantize(accumulators, **self.requantizer.kwargs())
 
+    def codes(
+        self, inputs: Sequence[np.ndarray], accumulators: np.ndarray, events: np.ndarray, kernels: Any
+    ) -> np.ndarray:
+        """What run() gives, where accumulate()'s results are at hand already."""
+        return self.rescale(accumulators, kernels)
+
     def run(self, inputs: Sequence[np.ndarray], kernels: Any, array: Mapping[str, Any]) -> Computed:
         fused = None if self.requantizer is None else self.requantizer.kwargs()
         return Computed(*self._compute(inputs[0], kernels, requantize=fused, **array))

@@ -11,6 +11,7 @@ from accelsim_kernels.reference.requantization import channel_parameters
 from accelsim.dataflow.accumulation import accumulation_order
 from accelsim.errors import AccelsimError
 from accelsim.ops.base import Op
+from accelsim.ops.float_mac import FloatConv2d, FloatLinear
 from accelsim.ops.grouped_linear import GroupedLinear
 from accelsim.ops.mac import Conv2d, MacOp
 from accelsim.ops.tailed import requantizer_of
@@ -139,6 +140,8 @@ def _explain_mac(run: Run, op: MacOp, index: tuple[int, ...], value: int) -> Exp
         bits = run.spec.array.accumulators.bits
         note = f"the exact sum is {exact}: {run.spec.array.accumulators.overflow} in {bits} bits"
         steps[0] = Stage("accumulator", "acc", acc, note)
+    if isinstance(op, FloatConv2d | FloatLinear) and steps[-1].value != value:
+        steps.append(Stage("float32 sum", "summed in float32", value, "its rounding error crosses a tie"))
     zeros = {"input zero point": op.x_zero_point, "weight zero point": int(zw[channel])}
     return Explanation(
         op.name, op.kind, op.output, index, _scheme(op), tuple(taps), bias, {**zeros, **parameters}, tuple(steps), value

@@ -8,9 +8,12 @@ import pytest
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
+import accelsim_kernels
 from onnx_networks import images, quantized, run
 
 import accelsim as acs
+from accelsim.importers.replay_steps import run_graph, runtime_accumulators
+from accelsim.simulator import input_codes
 
 FORMS = [(a, w, c) for a, w in (("QUInt8", "QInt8"), ("QInt8", "QInt8")) for c in (False, True)]
 PLAIN, FUSED = ("DISABLE_ALL", "ENABLE_BASIC"), ("ENABLE_EXTENDED", "ENABLE_ALL")
@@ -48,6 +51,30 @@ def test_qoperator_at_every_level(form, tmp_path):
     assert graph.profile == "onnxruntime"
     for level in (*PLAIN, *FUSED):
         np.testing.assert_array_equal(acs.simulate(graph, x).output, codes(graph, run(path, x, level)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_kept_tensors_are_those_of_the_run(form, tmp_path):
+    """Sums in float32 that are close to ties: keep="all" must not take the integer ones for them."""
+    graph, x = acs.from_onnx(quantized(tmp_path, "QDQ", *form)), images(400, 7)
+    kept, run = acs.simulate(graph, x, keep="all"), acs.simulate(graph, x)
+    np.testing.assert_array_equal(kept.output, run.output)
+    seen = run_graph(graph, input_codes(graph, x, accelsim_kernels), runtime_accumulators(graph))
+    for name, values in seen.items():
+        np.testing.assert_array_equal(kept.tensors[name], values, err_msg=name)
+
+
+def test_an_explanation_ends_in_the_code_of_the_run(tmp_path):
+    """Also where the sum in float32 gives another code than its accumulator."""
+    graph, x = acs.from_onnx(quantized(tmp_path, "QDQ", *FORMS[3])), images(400, 7)
+    kept, crossed = acs.simulate(graph, x, keep="all"), 0
+    for op in graph.mac_ops:
+        differing = np.argwhere(op.rescale(kept.accumulators[op.name], accelsim_kernels) != kept.tensors[op.output])
+        for index in (*map(tuple, differing[:2]), (0,) * kept.tensors[op.output].ndim):
+            found = acs.explain(kept, op.output, index)
+            assert found.stages[-1].value == found.value == kept.tensors[op.output][index]
+        crossed += len(differing)
+    assert crossed
 
 
 def test_reference_kernels_agree(tmp_path):
