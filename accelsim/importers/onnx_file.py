@@ -98,6 +98,16 @@ def parse_onnx(data: bytes, path: str | Path = "model.onnx") -> OnnxFile:
         raise AccelsimError(f"{path}: {error}") from error
 
 
+def outside_files(path: str | Path) -> set[Path]:
+    """Files that hold values of constants of an .onnx file that can be read."""
+    import onnx
+
+    path = Path(path)
+    graph = onnx.ModelProto.FromString(path.read_bytes()).graph
+    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
+    return {path.parent / entry.value for t in tensors for entry in t.external_data if entry.key == "location"}
+
+
 def _file(model: Any, path: Path) -> OnnxFile:
     graph = model.graph
     opsets = {entry.domain: entry.version for entry in model.opset_import}

@@ -1,9 +1,10 @@
-"""Replay of an .onnx file: run bit for bit beside ONNX Runtime, node by node, at a level of optimisation."""
+"""An .onnx file that is read, lowered and prepared once, and replayed with any number of inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import accelsim_kernels
@@ -13,74 +14,109 @@ from accelsim.errors import AccelsimError
 from accelsim.graph import IntegerGraph
 from accelsim.importers import onnx_runtime
 from accelsim.importers.onnx import LoweredOnnx, lower_onnx
-from accelsim.importers.onnx_alone import Alone, matching
-from accelsim.importers.onnx_file import OnnxFile, read_onnx
-from accelsim.importers.onnx_values import FLOAT_KERNELS, Codes
+from accelsim.importers.onnx_alone import matching
+from accelsim.importers.onnx_comparison import common, outputs, rows
+from accelsim.importers.onnx_file import OnnxFile, outside_files, read_onnx
+from accelsim.importers.onnx_values import FLOAT_KERNELS
 from accelsim.importers.replay_data import match, read_arrays
-from accelsim.importers.replay_report import OperatorReplay, Replay, TensorComparison
+from accelsim.importers.replay_report import Replay
 from accelsim.importers.replay_steps import BATCH, Tensors, run_graph, runtime_accumulators
-from accelsim.ops.base import Op
-from accelsim.ops.float_mac import FloatBatchMatMul, FloatConv2d, FloatLinear
-from accelsim.quant import AccumulatorParams, dequantize
+from accelsim.importers.stages import Stages
+from accelsim.quant import dequantize
 from accelsim.simulator import accumulation_orders, as_array, batch_bounds, input_codes
 from accelsim.versions import versions
 
 Arrays = Mapping[str, Mapping[str, Any]]
 
 
-def replay_onnx(
-    model: str | Path,
-    x: Any,
-    against: Any = None,
-    *,
-    profile: str | None = None,
-    detect: bool = False,
-    spec: Any = None,
-) -> Replay:
-    """As replay(), for .onnx files. against: a name of onnx_runtime.LEVELS, an .npz file or a mapping of outputs.
+class OnnxReplayer:
+    """As Replayer, for .onnx files. runtime: a name of onnx_runtime.LEVELS, or None.
 
     Beside the runtime, what is run is the file as the runtime itself has optimised it at that level: operators that
     it merged are integer kernels there, all others compute in float32 between quantizers.
     """
-    kind = against if isinstance(against, str) and against in onnx_runtime.LEVELS else None
-    if isinstance(against, str | Path) and kind is None and Path(against).suffix != ".npz":
-        known = ", ".join(onnx_runtime.LEVELS)
-        raise AccelsimError(f"against {str(against)!r} is no .npz file and none of {known}")
-    found = dict(versions())
-    if kind is None:
-        file, data = read_onnx(model), b""
-        lowered = lower_onnx(file, profile)
-    else:
-        found["onnxruntime"] = onnx_runtime.version()
-        file, data = onnx_runtime.optimized(model, kind)
-        lowered = _as_optimized(file, profile, model, kind)
-    graph = lowered.graph
-    given = match(_arrays(x, graph.inputs), list(graph.inputs), "input")
-    codes = input_codes(graph, {n: _batched(v, graph.tensors[n].shape) for n, v in given.items()}, accelsim_kernels)
-    arrays = _accumulators(graph, spec)
-    ours = _in_parts(graph, codes, arrays)
-    seen: Mapping[str, np.ndarray] = {}
-    if kind is not None:
-        seen = onnx_runtime.run(data, _feeds(lowered, codes, given), model)
-    elif against is not None:
-        seen = match(_arrays(against, graph.outputs), list(graph.outputs), "output")
-    rows = _rows(lowered, ours, codes, seen, arrays, detect)
-    compared = _outputs(graph, ours, seen)
-    explained = None
-    if detect:
-        explained = _common(rows) if kind is not None else _whole(lowered, codes, seen, spec)
-    return Replay(
-        model=str(model),
-        profile=graph.profile,
-        against=None if against is None else kind or ("arrays" if isinstance(against, Mapping) else str(against)),
-        samples=len(next(iter(codes.values()))),
-        outputs={name: ours[name] for name in graph.outputs},
-        compared=compared,
-        operators=rows,
-        detected=explained,
-        versions=found,
-        notes=graph.notes,
-    )
+
+    def __init__(
+        self, model: str | Path, runtime: str | None = None, *, profile: str | None = None, spec: Any = None
+    ) -> None:
+        self.model, self.runtime, self.spec = model, runtime, spec
+        self._opening = Stages()  # what the first call has paid
+        with self._opening.of("read"):
+            file, self._data = (read_onnx(model), b"") if runtime is None else onnx_runtime.optimized(model, runtime)
+            self._outside = {path: _state(path) for path in outside_files(model)}
+        with self._opening.of("lower"):
+            if runtime is None:
+                self.lowered = lower_onnx(file, profile)
+            else:
+                self.lowered = _as_optimized(file, profile, model, runtime)
+        self._arrays = _accumulators(self.lowered.graph, spec)
+        self._session: onnx_runtime.Session | None = None
+        self._rooms: list[Tensors] = []
+
+    def is_current(self) -> bool:
+        """Whether the files that hold values for this one are as they were."""
+        return all(_state(path) == state for path, state in self._outside.items())
+
+    def __call__(
+        self, x: Any, stored: str | Path | Mapping[str, np.ndarray] | None = None, *, detect: bool = False
+    ) -> Replay:
+        """Replay with inputs x, beside the runtime or stored outputs; x, stored and detect as replay() takes them."""
+        if isinstance(stored, str | Path) and Path(stored).suffix != ".npz":
+            known = ", ".join(onnx_runtime.LEVELS)
+            raise AccelsimError(f"against {str(stored)!r} is no .npz file and none of {known}")
+        start = perf_counter()
+        stages, self._opening = self._opening, Stages()
+        begun = sum(stages.seconds.values())
+        lowered, graph, found = self.lowered, self.lowered.graph, dict(versions())
+        with stages.of("inputs"):
+            given = match(_arrays(x, graph.inputs), list(graph.inputs), "input")
+            batches = {name: _batched(v, graph.tensors[name].shape) for name, v in given.items()}
+            codes = input_codes(graph, batches, accelsim_kernels)
+        if self.runtime is not None:
+            found["onnxruntime"] = onnx_runtime.version()
+            if self._session is None:
+                with stages.of("start runtime"):
+                    self._session = onnx_runtime.Session(self._data, self.model)
+        room = self._rooms.pop() if self._rooms else {}
+        with stages.of("simulate"):
+            ours = _in_parts(graph, codes, self._arrays, room)
+        seen: Mapping[str, np.ndarray] = {}
+        if self._session is not None:
+            with stages.of("runtime"):
+                seen = self._session.tensors(_feeds(lowered, codes, given))
+        elif stored is not None:
+            seen = match(_arrays(stored, graph.outputs), list(graph.outputs), "output")
+        explained = None
+        with stages.of("detect" if detect else "compare"):
+            operators = rows(lowered, ours, codes, seen, self._arrays, detect)
+            if detect:
+                by_nodes = self._session is not None
+                explained = common(operators) if by_nodes else _whole(lowered, codes, seen, self.spec)
+            compared = outputs(graph, ours, seen)
+        results = {name: ours[name].copy() for name in graph.outputs}
+        self._rooms.append(room)
+        other = "arrays" if isinstance(stored, Mapping) else None if stored is None else str(stored)
+        return Replay(
+            model=str(self.model),
+            profile=graph.profile,
+            against=self.runtime or other,
+            samples=len(next(iter(codes.values()))),
+            outputs=results,
+            compared=compared,
+            operators=operators,
+            detected=explained,
+            versions=found,
+            notes=graph.notes,
+            seconds={**stages.seconds, "total": begun + perf_counter() - start},
+        )
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def _as_optimized(file: OnnxFile, profile: str | None, model: str | Path, kind: str) -> LoweredOnnx:
@@ -95,11 +131,12 @@ def _as_optimized(file: OnnxFile, profile: str | None, model: str | Path, kind: 
         ) from (error)
 
 
-def _in_parts(graph: IntegerGraph, codes: Tensors, arrays: Arrays) -> Tensors:
-    """Every tensor, some samples at a time."""
+def _in_parts(graph: IntegerGraph, codes: Tensors, arrays: Arrays, room: Tensors | None = None) -> Tensors:
+    """Every tensor, some samples at a time. room: as run_graph() takes it, used where one time is enough."""
+    bounds = list(batch_bounds(len(next(iter(codes.values()))), BATCH))
     parts = [
-        run_graph(graph, {name: x[start:end] for name, x in codes.items()}, arrays)
-        for start, end in batch_bounds(len(next(iter(codes.values()))), BATCH)
+        run_graph(graph, {name: x[start:end] for name, x in codes.items()}, arrays, room if len(bounds) == 1 else None)
+        for start, end in bounds
     ]
     return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -112,63 +149,13 @@ def _accumulators(graph: IntegerGraph, spec: Any) -> Arrays:
     return accumulation_orders(graph, load_spec(spec))
 
 
-def _rows(
-    lowered: LoweredOnnx, ours: Tensors, codes: Tensors, seen: Mapping[str, np.ndarray], arrays: Arrays, detect: bool
-) -> tuple[OperatorReplay, ...]:
-    """One for each node whose codes were seen, in the file's order."""
-    sources = {op.output: lowered.sources.get(op.name) for op in lowered.graph.ops}
-    alone, others = Alone(lowered, arrays), None
-    shown = {name: (lowered.codes[name].places[_layout(lowered, name)], v) for name, v in _shown(lowered, seen).items()}
-    equal = all(np.array_equal(ours[tensor], values) for tensor, values in shown.values())
-    rows = []
-    for name, (tensor, values) in shown.items():
-        index = sources.get(tensor)
-        if index is None or lowered.codes[name].tensor != name:
-            continue
-        compared = _compare(name, ours[tensor], values)
-        by_itself = ours[tensor] if equal else alone.run(index, {**alone.tensors(seen), **codes})
-        differs = by_itself is not None and not np.array_equal(by_itself, values)
-        matches = None
-        if detect or differs:
-            others = matching(lowered, arrays) if others is None else others
-            found = {p: other.run(index, {**other.tensors(seen), **codes}) for p, other in others.items()}
-            matches = tuple(p for p, result in found.items() if result is not None and np.array_equal(result, values))
-        node = lowered.file.nodes[index]
-        own = None if by_itself is None else _compare(name, by_itself, values)
-        scheme = next((_scheme(op) for op in lowered.graph.ops if op.output == tensor), None)
-        rows.append(OperatorReplay(node.index, f"{node.kind} {node.name}", (compared,), own, scheme, matches))
-    return tuple(sorted(rows, key=lambda row: row.index))
-
-
-def _scheme(op: Op) -> str | None:
-    """How an operator rescales, by name."""
-    if isinstance(op, FloatConv2d | FloatLinear | FloatBatchMatMul):
-        return "float32 sums"
-    requantizer = getattr(op, "requantizer", None)
-    return requantizer.scheme if requantizer is not None else getattr(op, "arithmetic", None)
-
-
-def _outputs(graph: IntegerGraph, ours: Tensors, seen: Mapping[str, np.ndarray]) -> tuple[TensorComparison, ...]:
-    return tuple(
-        _compare(name, ours[name], _as_codes(seen[name], graph.tensors[name].params))
-        for name in graph.outputs
-        if name in seen
-    )
-
-
-def _common(rows: tuple[OperatorReplay, ...]) -> tuple[str, ...]:
-    """Profiles that explain every node that could be run by itself."""
-    known = [row.matching or () for row in rows if row.alone is not None]
-    return tuple(name for name in (known[0] if known else ()) if all(name in names for names in known))
-
-
 def _whole(lowered: LoweredOnnx, codes: Tensors, seen: Mapping[str, np.ndarray], spec: Any) -> tuple[str, ...]:
     """Profiles under which the whole network gives the stored outputs."""
     found = []
     for name, other in matching(lowered, {}).items():
         graph = other.lowered.graph
         ours = _in_parts(graph, codes, _accumulators(graph, spec))
-        if not any(tensor.differing for tensor in _outputs(graph, ours, seen)):
+        if not any(tensor.differing for tensor in outputs(graph, ours, seen)):
             found.append(name)
     return tuple(found)
 
@@ -202,37 +189,3 @@ def _feeds(lowered: LoweredOnnx, codes: Tensors, given: Mapping[str, np.ndarray]
         else:
             feeds[value.name] = codes[value.name]
     return feeds
-
-
-def _layout(lowered: LoweredOnnx, tensor: str) -> str:
-    """A layout in which the graph keeps the codes of a tensor of the file."""
-    places = lowered.codes[tensor].places
-    return next((layout for layout, name in places.items() if name in lowered.graph.tensors), "")
-
-
-def _shown(lowered: LoweredOnnx, seen: Mapping[str, np.ndarray]) -> Tensors:
-    """What the runtime showed of tensors of codes, in the order of axes of the graph's tensor."""
-    found: Tensors = {}
-    for name, values in seen.items():
-        codes: Codes | None = lowered.codes.get(name)
-        if codes is None or values.dtype.kind not in "iu" or not _layout(lowered, name):
-            continue
-        found[name] = np.moveaxis(values, 1, -1) if _layout(lowered, name) == "nhwc" and values.ndim == 4 else values
-    return found
-
-
-def _as_codes(values: np.ndarray, params: Any) -> np.ndarray:
-    """Real outputs on their grid."""
-    if values.dtype.kind != "f":
-        return values
-    scale = np.asarray(params.scale)
-    if isinstance(params, AccumulatorParams) and scale.ndim:
-        scale = scale.reshape([-1 if i == params.axis else 1 for i in range(values.ndim)])
-    return np.rint(values.astype(np.float64) / scale).astype(np.int64) + params.zero_point
-
-
-def _compare(name: str, a: np.ndarray, b: np.ndarray) -> TensorComparison:
-    if a.shape != b.shape:
-        raise AccelsimError(f"tensor {name!r} has shape {a.shape} here and {b.shape} there")
-    distance = np.abs(a.astype(np.int64) - b.astype(np.int64))
-    return TensorComparison(name, a.size, int(np.count_nonzero(distance)), int(distance.max(initial=0)))

@@ -46,27 +46,32 @@ def optimized(path: str | Path, kind: str) -> tuple[OnnxFile, bytes]:
     return parse_onnx(data, path), data
 
 
-def run(data: bytes, inputs: Mapping[str, np.ndarray], path: str | Path = "model.onnx") -> dict[str, np.ndarray]:
-    """Every tensor of a file, by name; nothing is optimised, one thread. inputs: by name, in the file's types."""
-    import onnx
-    import onnxruntime
+class Session:
+    """A file that shows every tensor; nothing is optimised, one thread. data: of the file; path: where it lay."""
 
-    model = onnx.ModelProto.FromString(data)
-    shown = {value.name for value in model.graph.output}
-    for node in model.graph.node:
-        for name in node.output:
-            if name and name not in shown:
-                shown.add(name)
-                model.graph.output.append(onnx.ValueInfoProto(name=name))
-    options = _options("ORT_DISABLE_ALL")
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(Path(path).parent))
+    def __init__(self, data: bytes, path: str | Path = "model.onnx") -> None:
+        import onnx
+        import onnxruntime
 
-    def all_tensors() -> dict[str, np.ndarray]:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(None, dict(inputs)), strict=True))
+        model = onnx.ModelProto.FromString(data)
+        shown = {value.name for value in model.graph.output}
+        for node in model.graph.node:
+            for name in node.output:
+                if name and name not in shown:
+                    shown.add(name)
+                    model.graph.output.append(onnx.ValueInfoProto(name=name))
+        options = _options("ORT_DISABLE_ALL")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(Path(path).parent))
+        content = model.SerializeToString()
+        self._path = path
+        self._session = _call(
+            path, lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        )
+        self._names = [output.name for output in self._session.get_outputs()]
 
-    return _call(path, all_tensors)
+    def tensors(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every tensor by name. inputs: by name, in the file's types."""
+        return dict(zip(self._names, _call(self._path, lambda: self._session.run(None, dict(inputs))), strict=True))
 
 
 def _options(level: str):

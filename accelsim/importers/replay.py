@@ -40,32 +40,45 @@ def replay(
     detect: find for every operator the profiles that give what was seen, from inputs and outputs alone.
     spec: an accelerator whose accumulators are emulated; by default the runtime's own (32 bits that wrap, 64 for
         16-bit activations).
-    The last few .tflite files stay read and prepared for further calls; Replayer does so under a name of its own.
+    The last few files stay read and prepared for further calls; Replayer does so for a .tflite file under a name of
+    its own.
     Raises AccelsimError for files and inputs that do not fit, ModuleNotFoundError where the runtime is missing.
     """
     if detect and against is None:
         raise AccelsimError("detect needs something to compare with: say against=…")
-    if Path(model).suffix == ".onnx":
-        from accelsim.importers.onnx_replay import replay_onnx
-
-        return replay_onnx(model, x, against, profile=profile, detect=detect, spec=spec)
-    runtime = against if isinstance(against, str) and against in litert.RESOLVERS else None
-    replayer = _opened(Path(model), runtime, profile, spec)
+    opener, runtimes = _kind(Path(model))
+    runtime = against if isinstance(against, str) and against in runtimes else None
+    replayer = _opened(Path(model), opener, runtime, profile, spec)
     return replayer(x, None if runtime is not None else against, detect=detect)
 
 
-def _opened(model: Path, runtime: str | None, profile: str | None, spec: Any) -> Replayer:
+def _kind(model: Path) -> tuple[Any, Mapping[str, str]]:
+    """(what opens such a file, the runtimes that it can be compared with)."""
+    if model.suffix == ".onnx":
+        from accelsim.importers import onnx_runtime
+        from accelsim.importers.onnx_replay import OnnxReplayer
+
+        return OnnxReplayer, onnx_runtime.LEVELS
+    return Replayer, litert.RESOLVERS
+
+
+def _opened(model: Path, opener: Any, runtime: str | None, profile: str | None, spec: Any) -> Any:
     """A replayer of the file as it is now."""
     try:
         state = model.stat()
     except OSError:
-        return Replayer(model, runtime, profile=profile, spec=spec)  # says what is wrong
+        return opener(model, runtime, profile=profile, spec=spec)  # says what is wrong
     if not isinstance(spec, str | None):
-        return Replayer(model, runtime, profile=profile, spec=spec)
-    return _kept(str(model), state.st_mtime_ns, state.st_size, state.st_ino, runtime, profile, spec)
+        return opener(model, runtime, profile=profile, spec=spec)
+    key = (opener, str(model), state.st_mtime_ns, state.st_size, state.st_ino, runtime, profile, spec)
+    found = _kept(*key)
+    if opener is not Replayer and not found.is_current():
+        _kept.cache_clear()
+        found = _kept(*key)
+    return found
 
 
 @lru_cache(maxsize=_KEPT)
-def _kept(model: str, *state: Any) -> Replayer:
+def _kept(opener: Any, model: str, *state: Any) -> Any:
     runtime, profile, spec = state[3:]
-    return Replayer(model, runtime, profile=profile, spec=spec)
+    return opener(model, runtime, profile=profile, spec=spec)

@@ -106,3 +106,51 @@ def test_files_that_cannot_be_compared(tmp_path):
     for against in ("onnxruntime", "onnxruntime-disable-all"):
         with pytest.raises(AccelsimError, match="Nothing in it is quantized: onnxruntime.quantization"):
             acs.replay(path, images(2, 1), against)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_file_stays_prepared(level, tmp_path):
+    path, x = quantized(tmp_path, "QDQ", "QUInt8", "QInt8", True), images(9, 7)
+    first = acs.replay(path, x[:5], level)
+    kept = first.outputs["prob"]
+    assert {"read", "lower", "start runtime", "simulate", "runtime", "compare", "total"} <= set(first.seconds)
+    for part in (x[4:], x[:2], x[:5]):
+        again = acs.replay(path, part, level)
+        assert again.equal and again.samples == len(part)
+        assert {"read", "lower", "start runtime"}.isdisjoint(again.seconds)
+    np.testing.assert_array_equal(again.outputs["prob"], kept)
+
+
+def test_results_are_not_what_the_next_call_writes(tmp_path):
+    from onnx_forms import FORMS, Form
+
+    form, path = Form(), tmp_path / "mean.onnx"
+    path.write_bytes(form.build(FORMS["mean_of_images"](form)))
+    x = np.random.default_rng(3).normal(0, 1, (3, 3, 7, 8)).astype(np.float32)
+    (first,) = acs.replay(path, x, profile="onnxruntime").outputs.values()
+    kept = first.copy()
+    (second,) = acs.replay(path, -x, profile="onnxruntime").outputs.values()
+    assert not np.array_equal(second, kept)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_changed_files_are_read_again(tmp_path):
+    """The file itself, and one beside it that holds its constants."""
+    import onnx
+
+    path, x = quantized(tmp_path, "QDQ", "QUInt8", "QInt8", True), images(4, 7)
+    model = onnx.load(path)
+    outside = tmp_path / "outside.onnx"
+    onnx.save(model, outside, save_as_external_data=True, location="values.bin", size_threshold=0)
+    before = acs.replay(outside, x).outputs["prob"]
+    assert "read" not in acs.replay(outside, x).seconds
+    content = bytearray((tmp_path / "values.bin").read_bytes())
+    weights = next(i for i in onnx.load(outside, load_external_data=False).graph.initializer
+                   if i.data_type == onnx.TensorProto.INT8 and len(i.dims) > 1)  # fmt: skip
+    place = {entry.key: entry.value for entry in weights.external_data}
+    start, length = int(place.get("offset", 0)), int(place["length"])
+    content[start : start + length] = bytes(255 - v for v in content[start : start + length])
+    (tmp_path / "values.bin").write_bytes(content)
+    changed = acs.replay(outside, x)
+    assert "read" in changed.seconds
+    assert not np.array_equal(changed.outputs["prob"], before)
