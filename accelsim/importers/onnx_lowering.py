@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.importers.lowering import UnsupportedError
 from accelsim.importers.onnx_file import FileNode, FileValue, OnnxFile
 from accelsim.importers.onnx_values import (
     BITS,
@@ -24,6 +23,7 @@ from accelsim.importers.onnx_values import (
     Unit,
     file_order,
 )
+from accelsim.importers.registry import SCALES, UnsupportedError
 from accelsim.ops.base import Op, TensorInfo
 from accelsim.ops.constant import Constant
 from accelsim.ops.shape import Transpose
@@ -33,6 +33,12 @@ from accelsim.requant import Requantizer
 
 _MAX_OPS = 1 << 17
 _MAX_ELEMENTS = 1 << 30  # of one tensor of one sample
+
+
+def check_scales(scale: np.ndarray) -> None:
+    """UnsupportedError where a scale is so large that what codes stand for leaves float32, or not a number."""
+    if not (scale <= SCALES[1]).all():
+        raise UnsupportedError(f"scales up to {scale.max():g}, not finite and sane")
 
 
 class Lowering:
@@ -89,6 +95,8 @@ class Lowering:
         scale, zero, bits, signed = self.quantizer(node, scale_at, zero_at, like)
         if scale.size != 1 or zero.size != 1:
             raise UnsupportedError(f"an activation with {scale.size} scales; one is needed")
+        if not SCALES[0] <= scale.item() <= SCALES[1]:
+            raise UnsupportedError(f"an activation with a scale of {scale.item():g}, not finite and sane")
         return QuantParams(float(scale.item()), int(zero.item()), bits, signed)
 
     def quantizer(
@@ -102,6 +110,7 @@ class Lowering:
         name = node.inputs[zero_at] if zero is not None else ""
         if zero is None:
             zero = np.zeros(scale.shape, like if like is not None else np.uint8)
+        check_scales(scale)
         if zero.dtype not in BITS or (zero.shape != scale.shape and zero.size != scale.size):
             raise UnsupportedError(f"a zero point of {zero.dtype} {zero.shape} for a scale of {scale.shape}")
         bits, signed = BITS[zero.dtype]

@@ -210,7 +210,8 @@ def _pad_code(node: FileNode, to: Lowering, x: Codes) -> int:
     refuse_unless(value.size == 1, f"{value.size} values around it")
     number = float(value.item())
     if real:
-        number = np.rint(np.float32(number) / np.float32(x.params.scale)) + x.params.zero_point
+        with np.errstate(over="ignore"):  # what is infinite is refused
+            number = np.rint(np.float32(number) / np.float32(x.params.scale)) + x.params.zero_point
     refuse_unless(bool(np.isfinite(number)), f"{number} around it")
     return int(np.clip(number, x.params.qmin, x.params.qmax))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from accelsim.importers.onnx_file import FileNode, FileValue
-from accelsim.importers.onnx_lowering import Lowering, input_shape
+from accelsim.importers.onnx_lowering import Lowering, check_scales, input_shape
 from accelsim.importers.onnx_values import MOVES, UNITS, Codes, Pending, Real, RealKnown, Unit, UnsupportedError
 from accelsim.quant import QuantParams
 
@@ -122,6 +122,7 @@ def dequantize(node: FileNode, to: Lowering) -> None:
         given = to.optional_constant(node, 2, "zero point")
         if given is not None and np.any(given):
             raise UnsupportedError("int32 codes with a zero point")
+        check_scales(scale)
         bits, signed = 32, True
     else:
         scale, zero, bits, signed = to.quantizer(node, 1, 2, source.dtype)

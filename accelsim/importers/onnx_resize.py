@@ -67,6 +67,8 @@ def _sizes(node: FileNode, to: Lowering, x: Codes) -> tuple[list[int], list[np.f
         usable = given.size == 4 and bool(np.all(np.isfinite(given) & (given > 0))) and given[0] == 1
         refuse_unless(usable, f"scales {given[:4]}")
         scales = list(given[1:])
-        sizes = [int(min(np.floor(_F(n) * scale), _LONGEST + 1)) for n, scale in zip(x.shape, scales, strict=True)]
+        with np.errstate(over="ignore"):  # what is too long is refused
+            lengths = [np.floor(_F(n) * scale) for n, scale in zip(x.shape, scales, strict=True)]
+        sizes = [int(min(length, _LONGEST + 1)) for length in lengths]
     refuse_unless(all(1 <= size <= _LONGEST for size in sizes), f"from {x.shape} to {sizes}")
     return sizes, scales

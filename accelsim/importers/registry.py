@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from accelsim.importers.tflite_file import FileOperator
 
 
+#: scales of activations outside are no quantization: their products leave float32
+SCALES = (2.0**-40, 2.0**40)
+
+
 class UnsupportedError(Exception):
     """An operator, or a use of one, that cannot be lowered; the text completes "operator 3 (FOO): …"."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from accelsim.importers.registry import UnsupportedError
+from accelsim.importers.registry import SCALES, UnsupportedError
 from accelsim.importers.tflite_file import FileTensor
 from accelsim.quant import QuantParams
 
@@ -12,8 +12,6 @@ from accelsim.quant import QuantParams
 CODES = {"INT4": (4, True), "INT8": (8, True), "UINT8": (8, False), "INT16": (16, True), "UINT16": (16, False)}
 #: fused activations by number: name, real range. Source: LiteRT schema.fbs, ActivationFunctionType
 _CLAMPS = {0: ("NONE", None, None), 1: ("RELU", 0.0, None), 2: ("RELU_N1_TO_1", -1.0, 1.0), 3: ("RELU6", 0.0, 6.0)}
-#: scales outside are no quantization: their products leave float32
-_SCALES = (2.0**-40, 2.0**40)
 
 
 def grid(tensor: FileTensor) -> QuantParams:
@@ -22,7 +20,7 @@ def grid(tensor: FileTensor) -> QuantParams:
         raise UnsupportedError(f"tensor {tensor.name!r} is {tensor.type}, not codes")
     if len(tensor.scale) != 1:
         raise UnsupportedError(f"tensor {tensor.name!r} has {len(tensor.scale)} scales, one is needed")
-    if not _SCALES[0] <= tensor.scale[0] <= _SCALES[1]:
+    if not SCALES[0] <= tensor.scale[0] <= SCALES[1]:
         raise UnsupportedError(f"tensor {tensor.name!r} has scale {tensor.scale[0]}, not finite and sane")
     bits, signed = CODES[tensor.type]
     return QuantParams(float(tensor.scale[0]), int(tensor.zero_point[0]), bits, signed)
@@ -32,7 +30,7 @@ def weight_grid(tensor: FileTensor, axis: int, channels: int) -> QuantParams:
     """The grid of weights whose output channels run along `axis` of the file, along axis 0 in the graph."""
     if tensor.type not in CODES or len(tensor.scale) not in (1, channels):
         raise UnsupportedError(f"weights {tensor.name!r} of type {tensor.type} with {len(tensor.scale)} scales")
-    if not (tensor.scale <= _SCALES[1]).all():
+    if not (tensor.scale <= SCALES[1]).all():
         raise UnsupportedError(f"weights {tensor.name!r} have scales up to {tensor.scale.max()}")
     bits, signed = CODES[tensor.type]
     if len(tensor.scale) == 1:

@@ -17,6 +17,7 @@ from onnx_networks import quantized  # noqa: E402
 from accelsim.errors import AccelsimError  # noqa: E402
 from accelsim.importers.onnx import from_onnx, lower_onnx  # noqa: E402
 from accelsim.importers.onnx_file import parse_onnx  # noqa: E402
+from accelsim.simulator import simulate  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,8 @@ def restructure(data: bytes, rng: np.random.Generator) -> bytes:
     graph = proto.graph
     names = [name for node in graph.node for name in (*node.input, *node.output)]
     pick = lambda many: many[int(rng.integers(len(many)))]  # noqa: E731
-    for _ in range(rng.integers(1, 5)):
-        node, constant, kind = pick(graph.node), pick(graph.initializer), rng.integers(9)
+    for _ in range(rng.integers(1, 3)):
+        node, constant, kind = pick(graph.node), pick(graph.initializer), rng.integers(11)
         numbers = [a for a in node.attribute if a.type in (a.INT, a.INTS, a.FLOAT)]
         if kind == 0 and len(node.input):
             node.input[int(rng.integers(len(node.input)))] = pick(names)
@@ -80,34 +81,61 @@ def restructure(data: bytes, rng: np.random.Generator) -> bytes:
         elif kind == 7:
             data = constant.raw_data
             constant.raw_data = data[: rng.integers(len(data) + 1)] if rng.integers(2) else rng.bytes(len(data))
-        else:
+        elif kind == 8 and len(node.attribute):
+            del node.attribute[int(rng.integers(len(node.attribute)))]
+        elif kind == 9 and constant.raw_data and constant.data_type in WIDTHS:
+            kind_of = np.dtype(WIDTHS[constant.data_type])
+            values = np.frombuffer(constant.raw_data, kind_of, len(constant.raw_data) // kind_of.itemsize).copy()
+            if values.size:
+                claim = pick(CLAIMS) if kind_of.kind in "iu" else pick([0.0, -1.0, 1e38, np.nan, np.inf, 1e-40])
+                values[int(rng.integers(values.size))] = np.array(claim).astype(kind_of)
+                constant.raw_data = values.tobytes()
+        elif kind == 10:
             constant.data_location = TensorProto.EXTERNAL
             for key in ("location", "offset", "length"):
                 constant.external_data.add(key=key, value=str(pick([*CLAIMS, "/etc/hostname", "..", "\0"])))
     return proto.SerializeToString()
 
 
-def fuzz(files: list[bytes], count: int, seed: int) -> tuple[int, int]:
+#: NumPy types of constants whose values are changed
+WIDTHS = {TensorProto.FLOAT: "f4", TensorProto.INT64: "i8", TensorProto.INT32: "i4", TensorProto.INT8: "i1",
+          TensorProto.UINT8: "u1"}  # fmt: skip
+
+
+def fuzz(files: list[bytes], count: int, seed: int) -> dict[str, int]:
+    """How far mutated files came; what was read is run on real zeros, too, where that is quick."""
     rng = np.random.default_rng(seed)
-    read = refused = 0
+    found = dict.fromkeys(("refused by the parser", "refused by the lowering", "read", "refused by a run", "run"), 0)
     for index in range(count):
-        data = (restructure if index % 3 == 0 else mutate)(files[index % len(files)], rng)
+        data = (mutate if index % 4 == 0 else restructure)(files[index % len(files)], rng)
+        stage = "refused by the parser"
         try:
-            lower_onnx(parse_onnx(data, Path("/nowhere/model.onnx")))
-            read += 1
+            file = parse_onnx(data, Path("/nowhere/model.onnx"))
+            stage = "refused by the lowering"
+            graph = lower_onnx(file).graph
+            stage = "refused by a run"
+            found["read"] += 1
+            if sum(info.elements for info in graph.tensors.values()) < 20_000:
+                infos = {name: graph.tensors[name] for name in graph.inputs}
+                zeros = {name: np.full((1, *info.shape), info.params.zero_point) for name, info in infos.items()}
+                simulate(graph, zeros)
+                found["run"] += 1
         except AccelsimError:
-            refused += 1
-    return read, refused
+            found[stage] += 1
+    return found
 
 
 def test_mutated_files(files):
-    read, refused = fuzz(files, 300, 0)
-    assert read > 10 and refused > 50
+    found = fuzz(files, 300, 0)
+    assert min(found["refused by the parser"], found["refused by the lowering"]) > 30, found
+    assert min(found["read"], found["run"]) > 30, found
 
 
 @pytest.mark.slow
 def test_many_mutated_files(files):
-    assert sum(fuzz(files, 20_000, 1)) == 20_000
+    found = fuzz(files, 20_000, 1)
+    assert min(found["refused by the parser"], found["refused by the lowering"]) > 2000, found
+    assert min(found["read"], found["run"]) > 2000, found
 
 
 def model(nodes, constants=(), inputs=(("x", TensorProto.FLOAT, [1, 4]),), outputs=("y",), opset=17) -> bytes:
@@ -179,3 +207,11 @@ def test_four_bit_codes():
     proto = helper.make_tensor("w", TensorProto.INT4, [3], np.array([0x87, 0x0F], np.uint8).tobytes(), raw=True)
     found = parse_onnx(model([helper.make_node("Relu", ["x"], ["y"])], [proto]))
     assert found.constants["w"].tolist() == [7, -8, -1] and found.four_bits == {"w"}
+
+
+@pytest.mark.parametrize("scale", [np.inf, 3e38, 2e12, 1e-13, np.nan, -1.0, 0.0])
+def test_absurd_scales_are_refused(scale):
+    form = Form()
+    x = form.quantized(form.input((4, 5)), scale)
+    with pytest.raises(AccelsimError, match="not finite and sane"):
+        lower_onnx(parse_onnx(form.build(form.node("Neg", [x]))))
