@@ -26,7 +26,7 @@ def compose(node: FileNode, inputs: list[Any]) -> Pending | None:
     if not unary and not (node.kind in _PAIRS and len(inputs) == 2):
         return None
     moves = {value.moves if isinstance(value, Pending) else () for value in inputs if _source(value) is not None}
-    if len(moves) > 1 or any(moved.kind in _FIRST for nodes in moves for moved in nodes):
+    if len(moves) > 1 or any(move.kind in _FIRST for nodes in moves for move in nodes):
         return None  # its operands are no longer beside each other, or their order matters
     source: Real | None = None
     for value in inputs:

@@ -72,7 +72,7 @@ def _opened(model: Path, opener: Any, runtime: str | None, profile: str | None, 
         return opener(model, runtime, profile=profile, spec=spec)
     key = (opener, str(model), state.st_mtime_ns, state.st_size, state.st_ino, runtime, profile, spec)
     found = _kept(*key)
-    if opener is not Replayer and not found.is_current():
+    if not found.is_current():
         _kept.cache_clear()
         found = _kept(*key)
     return found

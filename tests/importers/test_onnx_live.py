@@ -9,10 +9,12 @@ pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 import accelsim_kernels
+from onnx_forms import Form
 from onnx_networks import images, quantized, run
 
 import accelsim as acs
 from accelsim.importers.replay_steps import run_graph, runtime_accumulators
+from accelsim.ops.float_mac import FloatBatchMatMul
 from accelsim.simulator import input_codes
 
 FORMS = [(a, w, c) for a, w in (("QUInt8", "QInt8"), ("QInt8", "QInt8")) for c in (False, True)]
@@ -62,6 +64,19 @@ def test_kept_tensors_are_those_of_the_run(form, tmp_path):
     seen = run_graph(graph, input_codes(graph, x, accelsim_kernels), runtime_accumulators(graph))
     for name, values in seen.items():
         np.testing.assert_array_equal(kept.tensors[name], values, err_msg=name)
+
+
+def test_kept_products_of_activations_are_those_of_the_run(tmp_path):
+    f, path = Form(), tmp_path / "product.onnx"
+    a, b = f.input((40, 60), "a"), f.input((60, 30), "b")
+    path.write_bytes(f.build(f.node("MatMul", [a, b])))
+    rng, graph = np.random.default_rng(5), acs.from_onnx(path)
+    x = tuple(rng.normal(0, 1, (60, *shape)).astype(np.float32) for shape in ((40, 60), (60, 30)))
+    kept, run = acs.simulate(graph, x, keep="all"), acs.simulate(graph, x)
+    np.testing.assert_array_equal(kept.output, run.output)
+    (op,) = (op for op in graph.ops if isinstance(op, FloatBatchMatMul))
+    integer = op.rescale(kept.accumulators[op.name], accelsim_kernels)
+    assert np.any(integer != kept.tensors[op.output])  # sums of integers would have given other codes
 
 
 def test_an_explanation_ends_in_the_code_of_the_run(tmp_path):
